@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  What differs between the supported releases of PostgreSQL (15 to 18).
+ *
+ * Every test of PG_VERSION_NUM stands here:
+ *
+ *	- 16 replaced the pg_xxx_aclcheck family by object_aclcheck.
+ *	- 16 made membership of a role and the right to SET ROLE two things
+ *	  (member_can_set_role).
+ *	- 16 added onlySummarizing to ExecInsertIndexTuples.
+ *	- 16 gave stringToQualifiedNameList an error context.
+ *	- 16 lets the JSON parser's callbacks return an error; ours never do.
+ *	- 17 gave makeJsonLexContextCstringLen a context to fill, and made
+ *	  intervals infinite.
+ *	- 17 dropped PGPROC.pgprocno.
+ *	- 17 lets background workers of NOLOGIN roles connect
+ *	  (BGWORKER_BYPASS_ROLELOGINCHECK) and names extensions' wait events
+ *	  (WaitEventExtensionNew).
+ *	- 18 lets RelationGetPrimaryKeyIndex give deferrable keys.
+ *	- 18 added instrumentation to index_beginscan.
+ *	- 18 made PG_MODULE_MAGIC_EXT name the library and its version.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ATQ_BASE_COMPAT_H
+#define ATQ_BASE_COMPAT_H
+
+#include "utils/acl.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000
+#error "asynctasq needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#define atq_function_aclcheck(oid, role) \
+	object_aclcheck(ProcedureRelationId, (oid), (role), ACL_EXECUTE)
+#define atq_schema_aclcheck(oid, role) \
+	object_aclcheck(NamespaceRelationId, (oid), (role), ACL_USAGE)
+#define atq_function_ownercheck(oid, role) \
+	object_ownercheck(ProcedureRelationId, (oid), (role))
+#define atq_relation_ownercheck(oid, role) \
+	object_ownercheck(RelationRelationId, (oid), (role))
+#define atq_may_set_role(member, role)	member_can_set_role((member), (role))
+#else
+#define atq_function_aclcheck(oid, role) \
+	pg_proc_aclcheck((oid), (role), ACL_EXECUTE)
+#define atq_schema_aclcheck(oid, role) \
+	pg_namespace_aclcheck((oid), (role), ACL_USAGE)
+#define atq_function_ownercheck(oid, role) \
+	pg_proc_ownercheck((oid), (role))
+#define atq_relation_ownercheck(oid, role) \
+	pg_class_ownercheck((oid), (role))
+#define atq_may_set_role(member, role)	is_member_of_role((member), (role))
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define atq_qualified_name_list(name) stringToQualifiedNameList((name), NULL)
+#else
+#define atq_qualified_name_list(name) stringToQualifiedNameList(name)
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define ATQ_BYPASS_LOGIN_CHECK	BGWORKER_BYPASS_ROLELOGINCHECK
+#define ATQ_WORKER_NEEDS_LOGIN	false
+#define atq_wait_event(name)	WaitEventExtensionNew(name)
+#else
+#define ATQ_BYPASS_LOGIN_CHECK	0
+#define ATQ_WORKER_NEEDS_LOGIN	true
+#define atq_wait_event(name)	PG_WAIT_EXTENSION
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define atq_insert_index_tuples(rri, slot, estate) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL, \
+						  false)
+#else
+#define atq_insert_index_tuples(rri, slot, estate) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define atq_my_procno() GetNumberFromPGProc(MyProc)
+#else
+#define atq_my_procno() (MyProc->pgprocno)
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define atq_index_beginscan(rel, index, snapshot, nkeys) \
+	index_beginscan((rel), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define atq_index_beginscan(rel, index, snapshot, nkeys) \
+	index_beginscan((rel), (index), (snapshot), (nkeys), 0)
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define atq_primary_key_index(rel) RelationGetPrimaryKeyIndex((rel), false)
+#else
+#define atq_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define AtqJsonResult			JsonParseErrorType
+#define ATQ_JSON_SUCCESS		JSON_SUCCESS
+#else
+#define AtqJsonResult			void
+#define ATQ_JSON_SUCCESS
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define atq_json_lexer(json, len) \
+	makeJsonLexContextCstringLen(NULL, (json), (len), \
+								 GetDatabaseEncoding(), true)
+#define atq_interval_finite(interval)	(!INTERVAL_NOT_FINITE(interval))
+#else
+#define atq_json_lexer(json, len) \
+	makeJsonLexContextCstringLen((char *) (json), (len), \
+								 GetDatabaseEncoding(), true)
+#define atq_interval_finite(interval)	true
+#endif
+
+#endif							/* ATQ_BASE_COMPAT_H */

@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.h
+ *	  Settings of asynctasq.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ATQ_BASE_GUC_H
+#define ATQ_BASE_GUC_H
+
+extern PGDLLIMPORT bool atq_enabled;
+extern PGDLLIMPORT int atq_max_workers;
+extern PGDLLIMPORT int atq_workers_per_lane;
+extern PGDLLIMPORT int atq_worker_idle_timeout_ms;
+extern PGDLLIMPORT int atq_claim_size;
+extern PGDLLIMPORT int atq_sweep_interval_s;
+extern PGDLLIMPORT int atq_synchronous_commit;
+extern PGDLLIMPORT int atq_group_duration_ms;
+extern PGDLLIMPORT int atq_max_payload_kb;
+extern PGDLLIMPORT int atq_max_depth;
+extern PGDLLIMPORT int atq_result_retention_s;
+
+/* Defines all settings and reserves their prefix; from _PG_init only. */
+extern void atq_guc_init(void);
+
+#endif							/* ATQ_BASE_GUC_H */

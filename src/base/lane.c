@@ -1,0 +1,503 @@
+/*-------------------------------------------------------------------------
+ *
+ * lane.c
+ *	  Shared memory of lanes, their lines and the workers' slots.
+ *
+ * lane.h says which lock guards what.  Lanes and lines live in fixed arrays;
+ * a free line has queue_id 0 (ids of queues start at 1) and is found by a
+ * scan, because lines are made a few times in the life of a server.  What
+ * does not fit is not lost: the scanner of the database finds the tasks of a
+ * lane or line that could not be announced, as soon as there is room.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "base/guc.h"
+#include "base/lane.h"
+
+#define ATQ_TRANCHE		"asynctasq"
+
+AtqShared  *atq_shared = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static void request_shared(void);
+static void startup_shared(void);
+static void init_shared(void);
+static int	find_lane(Oid database, Oid role);
+static int	add_lane(Oid database, Oid role);
+static AtqLine *find_line(AtqLane *lane, int32 queue_id, int32 priority);
+static AtqLine *add_line(AtqLane *lane, int32 queue_id, int32 priority);
+static void drop_lines(AtqLane *lane);
+static bool lane_has_slot(int lane);
+static bool wake_idle_slot(int lane);
+static void set_slot_latch(AtqSlot *slot);
+
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(AtqShared, slots),
+					mul_size(atq_max_workers + 1, sizeof(AtqSlot)));
+}
+
+void
+atq_lane_init(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shared;
+}
+
+static void
+request_shared(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche(ATQ_TRANCHE, 1);
+}
+
+static void
+startup_shared(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	atq_shared = ShmemInitStruct("asynctasq lanes", shared_size(), &found);
+	if (!found)
+		init_shared();
+	LWLockRelease(AddinShmemInitLock);
+}
+
+static void
+init_shared(void)
+{
+	memset(atq_shared, 0, shared_size());
+	atq_shared->lock = &GetNamedLWLockTranche(ATQ_TRANCHE)->lock;
+	pg_atomic_init_u64(&atq_shared->last_commit, 0);
+	pg_atomic_init_u32(&atq_shared->waiters, 0);
+	pg_atomic_init_u32(&atq_shared->launcher_procno, PG_UINT32_MAX);
+	ConditionVariableInit(&atq_shared->settled);
+	atq_shared->nslots = atq_max_workers + 1;
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		SpinLockInit(&atq_shared->lanes[i].mutex);
+		pg_atomic_init_u32(&atq_shared->lanes[i].announcements, 0);
+	}
+	for (int i = 0; i < atq_shared->nslots; i++)
+	{
+		atq_shared->slots[i].lane = -1;
+		SpinLockInit(&atq_shared->slots[i].mutex);
+	}
+}
+
+int
+atq_lane_find(Oid database, Oid role, bool create)
+{
+	int			lane;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	lane = find_lane(database, role);
+	LWLockRelease(atq_shared->lock);
+	if (lane >= 0 || !create)
+		return lane;
+
+	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	lane = find_lane(database, role);
+	if (lane < 0)
+		lane = add_lane(database, role);
+	LWLockRelease(atq_shared->lock);
+	return lane;
+}
+
+static int
+find_lane(Oid database, Oid role)
+{
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		AtqLane    *lane = &atq_shared->lanes[i];
+
+		if (lane->in_use && lane->database == database && lane->role == role)
+			return i;
+	}
+	return -1;
+}
+
+/* The lock is held exclusively. */
+static int
+add_lane(Oid database, Oid role)
+{
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		AtqLane    *lane = &atq_shared->lanes[i];
+
+		if (lane->in_use)
+			continue;
+		lane->database = database;
+		lane->role = role;
+		lane->first_line = -1;
+		lane->next_due = DT_NOEND;
+		lane->not_before = 0;
+		lane->pending_since = 0;
+		lane->failures = 0;
+		lane->absent = false;
+		lane->norphans = 0;
+		lane->in_use = true;
+		return i;
+	}
+	return -1;
+}
+
+void
+atq_lane_forget(Oid database)
+{
+	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		AtqLane    *lane = &atq_shared->lanes[i];
+
+		if (!lane->in_use || lane->database != database || lane_has_slot(i))
+			continue;
+		drop_lines(lane);
+		lane->in_use = false;
+	}
+	LWLockRelease(atq_shared->lock);
+}
+
+static void
+drop_lines(AtqLane *lane)
+{
+	int			i = lane->first_line;
+
+	while (i >= 0)
+	{
+		AtqLine    *line = &atq_shared->lines[i];
+
+		i = line->next;
+		line->queue_id = 0;
+	}
+	lane->first_line = -1;
+}
+
+static bool
+lane_has_slot(int lane)
+{
+	for (int i = 0; i < atq_shared->nslots; i++)
+	{
+		if (atq_shared->slots[i].lane == lane)
+			return true;
+	}
+	return false;
+}
+
+void
+atq_lane_announce(int lane_index, int32 queue_id, int32 priority, int64 id)
+{
+	AtqLane    *lane;
+	AtqLine    *line;
+
+	if (lane_index < 0)
+		return;
+	lane = &atq_shared->lanes[lane_index];
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	line = find_line(lane, queue_id, priority);
+	if (line == NULL)
+	{
+		LWLockRelease(atq_shared->lock);
+		LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+		line = find_line(lane, queue_id, priority);
+		if (line == NULL)
+			line = add_line(lane, queue_id, priority);
+	}
+	if (line != NULL)
+	{
+		SpinLockAcquire(&lane->mutex);
+		if (id < line->cursor)
+			line->rewind = Min(line->rewind, id);
+		line->announcements++;
+		line->drained = false;
+		SpinLockRelease(&lane->mutex);
+		pg_atomic_fetch_add_u32(&lane->announcements, 1);
+	}
+	LWLockRelease(atq_shared->lock);
+}
+
+static AtqLine *
+find_line(AtqLane *lane, int32 queue_id, int32 priority)
+{
+	for (int i = lane->first_line; i >= 0; i = atq_shared->lines[i].next)
+	{
+		AtqLine    *line = &atq_shared->lines[i];
+
+		if (line->queue_id == queue_id && line->priority == priority)
+			return line;
+	}
+	return NULL;
+}
+
+/* The lock is held exclusively.  A new line's cursor starts at the first id. */
+static AtqLine *
+add_line(AtqLane *lane, int32 queue_id, int32 priority)
+{
+	for (int i = 0; i < ATQ_MAX_LINES; i++)
+	{
+		AtqLine    *line = &atq_shared->lines[i];
+
+		if (line->queue_id != 0)
+			continue;
+		line->queue_id = queue_id;
+		line->priority = priority;
+		line->cursor = 0;
+		line->rewind = ATQ_ID_NONE;
+		line->drained = false;
+		line->next = lane->first_line;
+		lane->first_line = i;
+		return line;
+	}
+	return NULL;
+}
+
+void
+atq_lane_announce_due(int lane_index, TimestampTz due)
+{
+	AtqLane    *lane;
+	bool		earlier;
+
+	if (lane_index < 0)
+		return;
+	lane = &atq_shared->lanes[lane_index];
+	SpinLockAcquire(&lane->mutex);
+	earlier = due < lane->next_due;
+	if (earlier)
+		lane->next_due = due;
+	SpinLockRelease(&lane->mutex);
+	if (earlier && !wake_idle_slot(lane_index))
+		atq_launcher_wake();
+}
+
+void
+atq_lane_wake(int lane_index)
+{
+	AtqLane    *lane;
+
+	if (lane_index < 0)
+		return;
+	if (wake_idle_slot(lane_index))
+		return;
+	lane = &atq_shared->lanes[lane_index];
+	SpinLockAcquire(&lane->mutex);
+	if (lane->pending_since == 0)
+		lane->pending_since = GetCurrentTimestamp();
+	SpinLockRelease(&lane->mutex);
+	atq_launcher_wake();
+}
+
+/*
+ * The worker marks itself idle before it looks for work a last time, so
+ * either it is seen here or it sees the announcement.
+ */
+static bool
+wake_idle_slot(int lane)
+{
+	bool		woken = false;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	for (int i = 0; i < atq_shared->nslots && !woken; i++)
+	{
+		AtqSlot    *slot = &atq_shared->slots[i];
+
+		if (slot->lane != lane || slot->release)
+			continue;
+		SpinLockAcquire(&slot->mutex);
+		woken = slot->state == ATQ_SLOT_IDLE;
+		SpinLockRelease(&slot->mutex);
+		if (woken)
+			set_slot_latch(slot);
+	}
+	LWLockRelease(atq_shared->lock);
+	return woken;
+}
+
+/*
+ * Sets the latch of a slot's process.  When the process has gone meanwhile,
+ * another one's latch is set, which every process must bear.
+ */
+static void
+set_slot_latch(AtqSlot *slot)
+{
+	SetLatch(&ProcGlobal->allProcs[slot->pgprocno].procLatch);
+}
+
+void
+atq_lane_scan(Oid database)
+{
+	int			lane = atq_lane_find(database, InvalidOid, true);
+
+	atq_lane_wake(lane);
+}
+
+void
+atq_lane_hold(Oid database, int hold_ms)
+{
+	TimestampTz until;
+
+	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), hold_ms);
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		AtqLane    *lane = &atq_shared->lanes[i];
+
+		if (!lane->in_use || lane->database != database)
+			continue;
+		SpinLockAcquire(&lane->mutex);
+		lane->not_before = hold_ms > 0 ? until : 0;
+		SpinLockRelease(&lane->mutex);
+	}
+	LWLockRelease(atq_shared->lock);
+	if (hold_ms > 0)
+		atq_lane_leave(database);
+	else
+		atq_launcher_wake();
+}
+
+void
+atq_lane_leave(Oid database)
+{
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	for (int i = 0; i < atq_shared->nslots; i++)
+	{
+		AtqSlot    *slot = &atq_shared->slots[i];
+
+		if (slot->lane >= 0 && slot->database == database)
+			atq_slot_release(slot);
+	}
+	LWLockRelease(atq_shared->lock);
+}
+
+void
+atq_slot_release(AtqSlot *slot)
+{
+	int			pid;
+
+	SpinLockAcquire(&slot->mutex);
+	slot->release = true;
+	pid = slot->pid;
+	SpinLockRelease(&slot->mutex);
+	if (pid != 0)
+		set_slot_latch(slot);
+}
+
+int
+atq_lane_slots(Oid database, bool busy)
+{
+	int			n = 0;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	for (int i = 0; i < atq_shared->nslots; i++)
+	{
+		AtqSlot    *slot = &atq_shared->slots[i];
+
+		if (slot->lane >= 0 && slot->database == database &&
+			(busy || slot->state != ATQ_SLOT_BUSY))
+			n++;
+	}
+	LWLockRelease(atq_shared->lock);
+	return n;
+}
+
+void
+atq_lane_park(int lane_index)
+{
+	AtqLane    *lane = &atq_shared->lanes[lane_index];
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	SpinLockAcquire(&lane->mutex);
+	lane->next_due = DT_NOEND;
+	lane->norphans = 0;
+	for (int i = lane->first_line; i >= 0; i = atq_shared->lines[i].next)
+	{
+		atq_shared->lines[i].cursor = 0;
+		atq_shared->lines[i].drained = true;
+	}
+	SpinLockRelease(&lane->mutex);
+	LWLockRelease(atq_shared->lock);
+}
+
+bool
+atq_lane_has_work(int lane_index, TimestampTz now)
+{
+	AtqLane    *lane = &atq_shared->lanes[lane_index];
+	bool		work;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	SpinLockAcquire(&lane->mutex);
+	work = lane->norphans > 0 || lane->next_due <= now;
+	for (int i = lane->first_line; i >= 0 && !work;
+		 i = atq_shared->lines[i].next)
+		work = !atq_shared->lines[i].drained;
+	if (!OidIsValid(lane->role))
+		work = lane->pending_since != 0;
+	SpinLockRelease(&lane->mutex);
+	LWLockRelease(atq_shared->lock);
+	return work;
+}
+
+void
+atq_launcher_wake(void)
+{
+	uint32		procno = pg_atomic_read_u32(&atq_shared->launcher_procno);
+
+	if (procno != PG_UINT32_MAX)
+		SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+}
+
+bool
+atq_slot_read(int i, AtqSlot *copy)
+{
+	AtqSlot    *slot = &atq_shared->slots[i];
+	bool		used;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	used = slot->lane >= 0;
+	if (used)
+	{
+		SpinLockAcquire(&slot->mutex);
+		memcpy(copy, slot, sizeof(AtqSlot));
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(atq_shared->lock);
+	return used;
+}
+
+int
+atq_slot_running(Oid database, int64 task_id)
+{
+	int			found = -1;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	for (int i = 0; i < atq_shared->nslots && found < 0; i++)
+	{
+		AtqSlot    *slot = &atq_shared->slots[i];
+
+		if (slot->lane < 0 || slot->database != database)
+			continue;
+		SpinLockAcquire(&slot->mutex);
+		if (slot->task_id == task_id)
+			found = i;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(atq_shared->lock);
+	return found;
+}

@@ -1,0 +1,204 @@
+/*-------------------------------------------------------------------------
+ *
+ * lane.h
+ *	  Shared memory of lanes, their lines and the workers' slots.
+ *
+ * A lane is one (database, role).  Its lines, one for each (queue, priority),
+ * say from which id on ready tasks may be found.  A slot is the place of one
+ * worker process.  The lane of role InvalidOid is its database's own: its
+ * worker is the scanner, which looks for tasks that no commit announced.
+ *
+ * Locks.  AtqShared.lock (LWLock) guards the set of lanes and lines and each
+ * slot's binding to a lane: taken exclusively to add or remove one, shared to
+ * walk them.  AtqLane.mutex (spinlock) guards what changes with each dispatch
+ * and claim: the fields of the lane and of its lines.  AtqSlot.mutex
+ * (spinlock) guards what its worker says of itself.  A spinlock is never held
+ * across anything that can throw, and never together with another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ATQ_BASE_LANE_H
+#define ATQ_BASE_LANE_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+
+#define ATQ_MAX_LANES	512
+#define ATQ_MAX_LINES	8192
+#define ATQ_MAX_ORPHANS	16
+#define ATQ_NAME_LEN	256		/* handler names, with their NUL */
+
+#define ATQ_ID_NONE		PG_INT64_MAX	/* "no id": above every task's */
+
+/*
+ * One (queue, priority).  A claim reads ready ids from Min(cursor, rewind) on
+ * and, if nobody claimed meanwhile (claims is unchanged), moves cursor behind
+ * what it read.  A commit that brings an id below the cursor lowers rewind;
+ * any commit counts up announcements and clears drained.  See task/claim.c.
+ */
+typedef struct AtqLine
+{
+	int32		queue_id;		/* fixed while in use */
+	int32		priority;
+	int			next;			/* next line of the lane, or -1 */
+	int64		cursor;			/* no ready id below, but for rewind */
+	int64		rewind;			/* lowest late id, or ATQ_ID_NONE */
+	uint32		announcements;
+	uint32		claims;
+	bool		drained;		/* the last claim saw the end */
+} AtqLine;
+
+/* An attempt that its worker did not survive, to be settled by the next. */
+typedef struct AtqOrphan
+{
+	int64		task_id;
+	int32		queue_id;
+	TimestampTz started_at;
+} AtqOrphan;
+
+typedef struct AtqLane
+{
+	bool		in_use;			/* shared lock */
+	Oid			database;
+	Oid			role;			/* InvalidOid: the database's scanner */
+	int			first_line;		/* shared lock; or -1 */
+
+	slock_t		mutex;
+	TimestampTz next_due;		/* next delayed task, or DT_NOEND */
+	TimestampTz not_before;		/* no worker is started before */
+	TimestampTz pending_since;	/* when work was announced to nobody */
+	int			failures;		/* starts that failed in a row */
+	bool		absent;			/* scanner: the extension is not here */
+	int			norphans;
+	AtqOrphan	orphans[ATQ_MAX_ORPHANS];
+	pg_atomic_uint32 announcements; /* of all lines; read without a lock */
+} AtqLane;
+
+typedef enum AtqSlotState
+{
+	ATQ_SLOT_FREE,				/* -> STARTING by the launcher */
+	ATQ_SLOT_STARTING,			/* -> IDLE or BUSY by the worker, FREE by it or
+								 * the launcher */
+	ATQ_SLOT_IDLE,				/* <-> BUSY by the worker */
+	ATQ_SLOT_BUSY				/* -> FREE by the worker when it exits */
+} AtqSlotState;
+
+typedef struct AtqSlot
+{
+	int			lane;			/* shared lock; index, -1 when free */
+	uint32		generation;		/* shared lock; counts uses of the slot */
+	Oid			database;		/* of the lane, for readers */
+	Oid			role;
+
+	slock_t		mutex;
+	AtqSlotState state;
+	int			pid;			/* 0 until the worker has started */
+	int			pgprocno;		/* its PGPROC, for its latch */
+	bool		release;		/* asked to give its lane's slot back */
+	TimestampTz started_at;
+	TimestampTz idle_since;
+	int64		tasks_done;
+	int64		task_id;		/* running now, or 0 */
+	int32		queue_id;
+	int			attempt;		/* of the running task, from 1 */
+	TimestampTz task_started_at;
+	char		task[ATQ_NAME_LEN]; /* its handler's name */
+	int64		cancel_id;		/* the task that cancel() means, or 0; set
+								 * before SIGINT is sent, cleared when it
+								 * arrives */
+	int64		cancelled_id;	/* the task that it has reached */
+	int			line;			/* of the claimed tasks, or -1 */
+	int64		unrun_id;		/* first claimed and not yet run, or
+								 * ATQ_ID_NONE */
+} AtqSlot;
+
+typedef struct AtqShared
+{
+	LWLock	   *lock;
+	pg_atomic_uint64 last_commit;	/* WAL position of the latest outcome */
+	pg_atomic_uint32 waiters;	/* backends in wait() */
+	ConditionVariable settled;	/* broadcast when waiters > 0 */
+	pg_atomic_uint32 launcher_procno;	/* or PG_UINT32_MAX */
+	int			nslots;			/* asynctasq.max_workers, and one that only
+								 * scanners use, the last */
+	AtqLane		lanes[ATQ_MAX_LANES];
+	AtqLine		lines[ATQ_MAX_LINES];
+	AtqSlot		slots[FLEXIBLE_ARRAY_MEMBER];
+} AtqShared;
+
+/* Attached at server start; never NULL in a running backend. */
+extern AtqShared *atq_shared;
+
+/* Reserves and creates the shared memory; from _PG_init only. */
+extern void atq_lane_init(void);
+
+/*
+ * Index of the lane, made when create is set; -1 when there is none or no
+ * room for one.
+ */
+extern int	atq_lane_find(Oid database, Oid role, bool create);
+
+/*
+ * Removes the lanes of a database that is gone, with their lines; lanes that
+ * still have a worker stay.
+ */
+extern void atq_lane_forget(Oid database);
+
+/*
+ * Tells a lane that a ready task with this id (and maybe others behind it)
+ * has come to a queue.  Never throws; called after commit.
+ */
+extern void atq_lane_announce(int lane, int32 queue_id, int32 priority,
+							  int64 id);
+
+/*
+ * Tells a lane that a delayed task will be due, and who sleeps until a later
+ * one.  Never throws.
+ */
+extern void atq_lane_announce_due(int lane, TimestampTz due);
+
+/* Wakes an idle worker of the lane, and the launcher if there is none. */
+extern void atq_lane_wake(int lane);
+
+/* Has a database's scanner announce all tasks that it finds. */
+extern void atq_lane_scan(Oid database);
+
+/* Asks a database's workers to exit when their task has ended. */
+extern void atq_lane_leave(Oid database);
+
+/*
+ * The same, and starts none for hold_ms; 0 ends the
+ * hold.
+ */
+extern void atq_lane_hold(Oid database, int hold_ms);
+
+/*
+ * Has a lane forget what it was told, because nothing of it can run: its role
+ * or the extension is gone.  What is announced later counts again.
+ */
+extern void atq_lane_park(int lane);
+
+/* Asks a worker to exit when its task has ended. */
+extern void atq_slot_release(AtqSlot *slot);
+
+/* Number of a database's workers, with or without those that run a task. */
+extern int	atq_lane_slots(Oid database, bool busy);
+
+/* True when a worker of the lane would find something to do. */
+extern bool atq_lane_has_work(int lane, TimestampTz now);
+
+extern void atq_launcher_wake(void);
+
+/*
+ * Copies what a slot's worker says of itself, consistently; false when the
+ * slot is free.
+ */
+extern bool atq_slot_read(int slot, AtqSlot *copy);
+
+/* The slot whose worker runs a task of this database now, or -1. */
+extern int	atq_slot_running(Oid database, int64 task_id);
+
+#endif							/* ATQ_BASE_LANE_H */
