@@ -1,0 +1,93 @@
+/*-------------------------------------------------------------------------
+ *
+ * datum.h
+ *	  MessagePack to and from SQL values.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ATQ_WIRE_DATUM_H
+#define ATQ_WIRE_DATUM_H
+
+#include "access/htup.h"
+#include "fmgr.h"
+
+#include "wire/jsonform.h"
+
+/* What decoding to a type needs to know; made once by atq_datum_prepare. */
+typedef struct AtqTypeInfo
+{
+	Oid			type;
+	int32		typmod;
+	Oid			base_type;		/* of a domain, else type */
+	char		kind;			/* pg_type.typtype of base_type */
+	Oid			element_type;	/* of an array, else InvalidOid */
+	struct AtqTypeInfo *element;	/* of an array, else NULL */
+	bool		is_msgpack;		/* asynctasq.msgpack: takes bytes as they are */
+	int16		len;
+	bool		by_value;
+	char		align;
+	FmgrInfo	input;			/* the type's input function */
+	Oid			input_ioparam;
+	void	   *domain_extra;	/* domain_check's own */
+	struct AtqTypeInfo **attributes;	/* of a row type, made when needed */
+	int			attribute_count;
+	MemoryContext context;		/* what all this lives in */
+} AtqTypeInfo;
+
+/*
+ * The row a reference stands for, as a composite value of row_type (a
+ * table's row type).  May throw.
+ */
+typedef Datum (*AtqRowResolver) (const AtqReference *reference, Oid row_type,
+								 bool *isnull, void *arg);
+
+typedef struct AtqResolver
+{
+	AtqRowResolver row;
+	AtqJsonResolver json;
+	void	   *arg;
+} AtqResolver;
+
+/*
+ * Writes a table's row as a reference; false when its table has no key, in
+ * which case nothing was written and the row goes as a map.
+ */
+typedef bool (*AtqRowPacker) (StringInfo buf, HeapTupleHeader row, void *arg);
+
+/* Looks a type up in the catalogs; what it keeps lives in context. */
+extern AtqTypeInfo *atq_datum_prepare(Oid type, int32 typmod,
+									  MemoryContext context);
+
+/*
+ * Decodes one value into the type, as a handler's parameter takes it: a
+ * scalar from the matching wire type, checked; an array from a list; a row
+ * type from a reference; jsonb as plain JSON with references resolved;
+ * msgpack as it is.  Domains are checked.  resolver may be NULL, references
+ * then are an error.  Throws 42804 (the wire type does not fit the SQL type),
+ * 22003, 22007 and their like; the caller adds the parameter's name as error
+ * context.
+ */
+extern Datum atq_datum_decode(AtqSpan value, AtqTypeInfo *type,
+							  const AtqResolver *resolver, bool *isnull);
+
+/*
+ * Decodes a reference's key (one column): as above, but UUIDs, dates,
+ * timestamps and Decimals come as text, aware datetimes as ext -1, and text
+ * for an integer is accepted if it is one.  nil throws 22004.
+ */
+extern Datum atq_datum_decode_key(AtqSpan value, AtqTypeInfo *type);
+
+/*
+ * Appends a SQL value in its wire type; pack_row may be NULL, rows then
+ * always go as maps.
+ */
+extern void atq_datum_encode(StringInfo buf, Datum value, Oid type,
+							 bool isnull, AtqRowPacker pack_row, void *arg);
+
+/* "str", "datetime", ..: what messages call a token. */
+extern const char *atq_token_name(const AtqToken *token);
+
+/* Appends a value as a reference's key carries it (see decode_key). */
+extern void atq_datum_encode_key(StringInfo buf, Datum value, Oid type);
+
+#endif							/* ATQ_WIRE_DATUM_H */
