@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * notice.c
+ *	  Telling lanes of new tasks at commit.
+ *
+ * One transaction callback, registered once in the life of a backend, tells
+ * the lanes when the transaction has committed: by then the rows can be seen.
+ * There is one note for each (role, queue, priority), with the lowest id, so
+ * a million tasks cost what one does.  What a subtransaction noted before it
+ * was rolled back only makes a worker look in vain.
+ *
+ * COMMIT PREPARED runs in another backend, which has no notes: the scanner
+ * finds these tasks.
+ *
+ * Notes live in TopTransactionContext, which ends after the callback.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/lane.h"
+#include "store/notice.h"
+
+typedef struct Note
+{
+	Oid			role;
+	int32		queue_id;
+	int32		priority;
+	int64		id;				/* lowest that is ready, or ATQ_ID_NONE */
+	TimestampTz due;			/* earliest of delayed ones, or DT_NOEND */
+	struct Note *next;
+} Note;
+
+static Note *notes = NULL;
+static bool scan_database = false;
+static bool leave_database = false;
+static bool callback_registered = false;
+
+static void register_callback(void);
+static void at_transaction_end(XactEvent event, void *arg);
+static void tell_lanes(void);
+static void forget_notes(void);
+static Note *find_note(Oid role, int32 queue_id, int32 priority);
+
+void
+atq_notice_add(Oid role, int32 queue_id, int32 priority, int64 id,
+			   TimestampTz run_at)
+{
+	Note	   *note;
+
+	register_callback();
+	note = find_note(role, queue_id, priority);
+	if (run_at == 0)
+		note->id = Min(note->id, id);
+	else
+		note->due = Min(note->due, run_at);
+}
+
+void
+atq_notice_scan(void)
+{
+	register_callback();
+	scan_database = true;
+}
+
+void
+atq_notice_leave(void)
+{
+	register_callback();
+	leave_database = true;
+}
+
+static void
+register_callback(void)
+{
+	if (callback_registered)
+		return;
+	RegisterXactCallback(at_transaction_end, NULL);
+	callback_registered = true;
+}
+
+static Note *
+find_note(Oid role, int32 queue_id, int32 priority)
+{
+	Note	   *note;
+
+	for (note = notes; note != NULL; note = note->next)
+	{
+		if (note->role == role && note->queue_id == queue_id &&
+			note->priority == priority)
+			return note;
+	}
+	note = MemoryContextAlloc(TopTransactionContext, sizeof(Note));
+	note->role = role;
+	note->queue_id = queue_id;
+	note->priority = priority;
+	note->id = ATQ_ID_NONE;
+	note->due = DT_NOEND;
+	note->next = notes;
+	notes = note;
+	return note;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			tell_lanes();
+			forget_notes();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			forget_notes();
+			break;
+		default:
+			break;
+	}
+}
+
+/* The database's scanner must be known too, for the sweeps to come. */
+static void
+tell_lanes(void)
+{
+	for (Note *note = notes; note != NULL; note = note->next)
+	{
+		int			lane = atq_lane_find(MyDatabaseId, note->role, true);
+
+		if (note->id != ATQ_ID_NONE)
+		{
+			atq_lane_announce(lane, note->queue_id, note->priority, note->id);
+			atq_lane_wake(lane);
+		}
+		if (note->due != DT_NOEND)
+			atq_lane_announce_due(lane, note->due);
+	}
+	if (notes != NULL)
+		(void) atq_lane_find(MyDatabaseId, InvalidOid, true);
+	if (scan_database)
+		atq_lane_scan(MyDatabaseId);
+	if (leave_database)
+		atq_lane_leave(MyDatabaseId);
+}
+
+static void
+forget_notes(void)
+{
+	notes = NULL;
+	scan_database = false;
+	leave_database = false;
+}

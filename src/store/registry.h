@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ *
+ * registry.h
+ *	  Handlers, queues and models, cached in each backend.
+ *
+ * Changes to the registries, by anyone, empty the cache through a relcache
+ * invalidation, at the next look-up.  What a look-up returned stays valid
+ * until then, and while atq_registry_keep is in force until the end of the
+ * transaction.  All look-ups need a transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ATQ_STORE_REGISTRY_H
+#define ATQ_STORE_REGISTRY_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+#include "wire/msgpack.h"
+
+/* Relations of the extension, by which their OIDs are asked for. */
+typedef enum AtqTable
+{
+	ATQ_TABLE_HANDLER,
+	ATQ_TABLE_HANDLER_KEY,
+	ATQ_TABLE_HANDLER_GRANT,
+	ATQ_TABLE_HANDLER_GRANT_KEY,
+	ATQ_TABLE_MODEL,
+	ATQ_TABLE_MODEL_KEY,
+	ATQ_TABLE_QUEUE,
+	ATQ_TABLE_QUEUE_KEY,
+	ATQ_TABLE_QUEUE_OWNER_NAME,
+	ATQ_TABLE_TASK_UNLOGGED,
+	ATQ_TABLE_TASK_UNLOGGED_ID,
+	ATQ_TABLE_TASK_UNLOGGED_READY,
+	ATQ_TABLE_TASK_UNLOGGED_DELAYED,
+	ATQ_TABLE_TASK_LOGGED,
+	ATQ_TABLE_TASK_LOGGED_ID,
+	ATQ_TABLE_TASK_LOGGED_READY,
+	ATQ_TABLE_TASK_LOGGED_DELAYED,
+	ATQ_TABLE_TASK_ID_SEQ,
+	ATQ_NTABLES
+} AtqTable;
+
+typedef struct AtqHandler
+{
+	char	   *name;
+	Oid			role;			/* runs as */
+	char	   *function;		/* qualified signature, as regprocedure
+								 * prints it */
+	char	   *queue;
+	int			max_attempts;
+	int64		retry_delay_us;
+	bool		exponential;
+	int64		timeout_us;		/* 0: none */
+	int			priority;
+	char	   *should_retry;	/* qualified signatures, or NULL */
+	char	   *on_failure;
+	bool		keep_result;
+	int			group_size;
+	struct AtqStat *stat;		/* counters, or NULL */
+	void	   *call;			/* task/handler.c's, made on first use in
+								 * atq_registry_context() */
+} AtqHandler;
+
+typedef struct AtqQueue
+{
+	int32		id;
+	Oid			owner;
+	char	   *name;
+	bool		durable;
+	bool		paused;
+	int			max_concurrency;	/* 0: no limit */
+	struct AtqStat *stat;
+} AtqQueue;
+
+typedef enum AtqOnMissing
+{
+	ATQ_MISSING_NULL,
+	ATQ_MISSING_ERROR,
+	ATQ_MISSING_DISCARD
+} AtqOnMissing;
+
+typedef struct AtqModel
+{
+	char	   *orm;
+	char	   *class_name;
+	Oid			relation;		/* InvalidOid: dropped */
+	char	   *relation_name;	/* qualified and quoted */
+	int			nkeys;
+	char	  **keys;			/* column names in key order */
+	AtqOnMissing on_missing;
+	void	   *plan;			/* task/resolve.c's, made on first use in
+								 * atq_registry_context() */
+} AtqModel;
+
+/* Sets the invalidation callbacks; from _PG_init. */
+extern void atq_registry_init(void);
+
+/* True where the extension is installed in this database. */
+extern bool atq_registry_installed(void);
+
+/* OID of a table; throws 55000 where the extension is not installed. */
+extern Oid	atq_registry_table(AtqTable table);
+
+/* Owner of the extension: the identity for statements on its tables. */
+extern Oid	atq_registry_owner(void);
+
+/*
+ * Context of everything cached, for what others hang on its entries; emptied
+ * when a registry, a function or a relation that is used changes.
+ */
+extern MemoryContext atq_registry_context(void);
+
+/*
+ * While true, what has been looked up outlives invalidations until the
+ * transaction ends: for whoever calls user code in between.
+ */
+extern void atq_registry_keep(bool keep);
+
+/* Has the cache emptied at the next look-up. */
+extern void atq_registry_forget(void);
+
+/*
+ * Look-ups; NULL when there is none.  A class of the ORM "postgres" that is
+ * not registered is the qualified name of a table.
+ */
+extern AtqHandler *atq_registry_handler(const char *name);
+extern AtqQueue *atq_registry_queue(int32 id);
+extern AtqQueue *atq_registry_queue_named(Oid owner, const char *name);
+extern AtqModel *atq_registry_model(const char *orm, AtqSpan class_name);
+
+/* The model a relation was registered as, the first by (orm, class). */
+extern AtqModel *atq_registry_model_of(Oid relation);
+
+/* All queues of a role: array in the cache, count returned. */
+extern int	atq_registry_queues_of(Oid owner, AtqQueue ***queues);
+
+/* All queues of the database, a list in the current context. */
+extern List *atq_registry_queues(void);
+
+/*
+ * The queue of that name, made (not durable) when there is none.  Name must
+ * have been checked.
+ */
+extern AtqQueue *atq_registry_queue_ensure(Oid owner, const char *name);
+
+/* True when the role may dispatch to the handler: member or granted. */
+extern bool atq_registry_may_dispatch(const AtqHandler *handler, Oid role);
+
+/*
+ * Checks a name of a handler, queue or class: not empty, below ATQ_NAME_LEN
+ * bytes, no control characters; what is the word for it.  Throws 22023.
+ */
+extern void atq_registry_check_name(const char *what, const char *name);
+
+/* An interval as microseconds, a month being 30 days; saturates. */
+extern int64 atq_interval_us(const Interval *interval);
+
+#endif							/* ATQ_STORE_REGISTRY_H */
