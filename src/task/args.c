@@ -1,0 +1,263 @@
+/*-------------------------------------------------------------------------
+ *
+ * args.c
+ *	  The SQL functions that make arguments: args(), set() and ref().
+ *
+ * A row of a table that has a key becomes a reference: the key's values are
+ * read out of the row that was given, the table itself is not.  Its class is
+ * the registered model's, or the table's qualified name with the ORM
+ * "postgres" where no model was registered.  A row without a key goes as a
+ * map of its columns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/typcache.h"
+
+#include "store/registry.h"
+#include "store/relkey.h"
+#include "wire/datum.h"
+#include "wire/text.h"
+#include "wire/type.h"
+
+static bool pack_row(StringInfo buf, HeapTupleHeader row, void *arg);
+static void pack_key(StringInfo buf, HeapTupleHeader row, Relation rel,
+					 int nkeys, const AttrNumber *columns);
+static Datum make_checked(StringInfo buf);
+static const char *class_orm(const char *class_name);
+static int	variadic(FunctionCallInfo fcinfo, int first, Datum **values,
+					 Oid **types, bool **nulls);
+
+PG_FUNCTION_INFO_V1(atq_sql_args);
+
+Datum
+atq_sql_args(PG_FUNCTION_ARGS)
+{
+	Datum	   *values;
+	Oid		   *types;
+	bool	   *nulls;
+	int			n = variadic(fcinfo, 0, &values, &types, &nulls);
+	StringInfoData buf;
+
+	if (n % 2 != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("args() needs an even number of arguments"),
+				 errhint("Give a name and a value for each argument of the task.")));
+	initStringInfo(&buf);
+	atq_pack_map(&buf, n / 2);
+	for (int i = 0; i < n; i += 2)
+	{
+		text	   *name;
+
+		if (nulls[i] || types[i] != TEXTOID)
+			ereport(ERROR,
+					(errcode(nulls[i] ? ERRCODE_NULL_VALUE_NOT_ALLOWED :
+							 ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("argument %d of args() must be a name", i + 1),
+					 errhint("Give a name and a value for each argument of the task.")));
+		name = DatumGetTextPP(values[i]);
+		atq_text_pack(&buf, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+		atq_datum_encode(&buf, values[i + 1], types[i + 1], nulls[i + 1],
+						 pack_row, NULL);
+	}
+	return make_checked(&buf);
+}
+
+/* args() without arguments: an empty map. */
+PG_FUNCTION_INFO_V1(atq_sql_args_none);
+
+Datum
+atq_sql_args_none(PG_FUNCTION_ARGS)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	atq_pack_map(&buf, 0);
+	return make_checked(&buf);
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_set);
+
+Datum
+atq_sql_set(PG_FUNCTION_ARGS)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	StringInfoData items;
+	StringInfoData buf;
+
+	initStringInfo(&items);
+	atq_datum_encode(&items, PG_GETARG_DATUM(0), type, false, pack_row, NULL);
+	initStringInfo(&buf);
+	atq_pack_ext(&buf, ATQ_EXT_SET, items.data, items.len);
+	return make_checked(&buf);
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_ref_row);
+
+Datum
+atq_sql_ref_row(PG_FUNCTION_ARGS)
+{
+	HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(0);
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (!pack_row(&buf, row, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("cannot refer to a row of type %s, which has no key",
+						format_type_be(HeapTupleHeaderGetTypeId(row))),
+				 errhint("Give its table a primary key, or register it with asynctasq.register_model(..., key => ...).")));
+	return make_checked(&buf);
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_ref_key);
+
+Datum
+atq_sql_ref_key(PG_FUNCTION_ARGS)
+{
+	char	   *class_name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Datum	   *values;
+	Oid		   *types;
+	bool	   *nulls;
+	int			n = variadic(fcinfo, 1, &values, &types, &nulls);
+	StringInfoData key;
+	StringInfoData buf;
+
+	atq_registry_check_name("class", class_name);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("reference to model \"%s\" needs a key", class_name)));
+	initStringInfo(&key);
+	if (n > 1)
+		atq_pack_array(&key, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("key of a reference to model \"%s\" must not be null",
+							class_name)));
+		atq_datum_encode_key(&key, values[i], types[i]);
+	}
+	initStringInfo(&buf);
+	atq_reference_pack(&buf, class_orm(class_name), class_name,
+					   (AtqSpan) {
+						   key.data, key.len
+					   });
+	return make_checked(&buf);
+}
+
+/*
+ * The ORM of a class that is registered for one; where it is registered for
+ * several the order of the list decides.
+ */
+static const char *
+class_orm(const char *class_name)
+{
+	static const char *const orms[] = {"sqlalchemy", "django", "tortoise",
+	"postgres"};
+	AtqSpan		name = {class_name, strlen(class_name)};
+
+	for (int i = 0; i < lengthof(orms); i++)
+	{
+		if (atq_registry_model(orms[i], name) != NULL)
+			return orms[i];
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("model \"%s\" is not registered", class_name),
+			 errhint("Register it with asynctasq.register_model().")));
+}
+
+/* For atq_datum_encode. */
+static bool
+pack_row(StringInfo buf, HeapTupleHeader row, void *arg)
+{
+	Oid			relid = get_typ_typrelid(HeapTupleHeaderGetTypeId(row));
+	AttrNumber	columns[ATQ_MAX_KEYS];
+	StringInfoData key;
+	AtqModel   *model;
+	Relation	rel;
+	int			nkeys;
+
+	if (!OidIsValid(relid))
+		return false;
+	model = atq_registry_model_of(relid);
+	rel = relation_open(relid, AccessShareLock);
+	nkeys = rel->rd_rel->relkind == RELKIND_COMPOSITE_TYPE ? 0 :
+		atq_relkey_columns(rel, model, columns);
+	if (nkeys > 0)
+	{
+		const char *class_name = model ? model->class_name :
+			quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									   RelationGetRelationName(rel));
+
+		initStringInfo(&key);
+		pack_key(&key, row, rel, nkeys, columns);
+		atq_reference_pack(buf, model ? model->orm : "postgres", class_name,
+						   (AtqSpan) {
+							   key.data, key.len
+						   });
+	}
+	relation_close(rel, AccessShareLock);
+	return nkeys > 0;
+}
+
+static void
+pack_key(StringInfo buf, HeapTupleHeader row, Relation rel, int nkeys,
+		 const AttrNumber *columns)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	if (nkeys > 1)
+		atq_pack_array(buf, nkeys);
+	for (int i = 0; i < nkeys; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, columns[i] - 1);
+		bool		isnull;
+		Datum		value = GetAttributeByNum(row, columns[i], &isnull);
+
+		if (isnull)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("cannot refer to a row of table \"%s\" whose key column \"%s\" is null",
+							RelationGetRelationName(rel),
+							NameStr(column->attname))));
+		atq_datum_encode_key(buf, value, column->atttypid);
+	}
+}
+
+/* The value of packed bytes, within the limits of size and depth. */
+static Datum
+make_checked(StringInfo buf)
+{
+	atq_msgpack_check((AtqSpan) {
+		buf->data, buf->len
+	});
+	return atq_type_make(buf->data, buf->len);
+}
+
+static int
+variadic(FunctionCallInfo fcinfo, int first, Datum **values, Oid **types,
+		 bool **nulls)
+{
+	int			n = extract_variadic_args(fcinfo, first, true, values, types,
+										  nulls);
+
+	if (n < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("variadic array must not be null")));
+	return n;
+}

@@ -1,0 +1,277 @@
+/*-------------------------------------------------------------------------
+ *
+ * queues.c
+ *	  Making, pausing, emptying and dropping queues.
+ *
+ * A queue is known by its owner and its name.  Callers give only the name: it
+ * means their own queue, else the only one of that name that belongs to a
+ * role they are members of.  Nobody is told of other roles' queues more than
+ * whose they are.
+ *
+ * A queue that is looked up may be gone when the statement comes to it; the
+ * statement then finds no row, which is reported as if it had not been there.
+ * A task being dispatched while its queue is dropped is not seen by the drop.
+ *
+ * Triggers on the table empty the caches and have the lanes look again, so
+ * resuming needs nothing more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "store/storage.h"
+
+static char *get_name(FunctionCallInfo fcinfo);
+static int32 find_queue(const char *name);
+static void deny_queue(const char *name, Oid owner) pg_attribute_noreturn();
+static void miss_queue(const char *name) pg_attribute_noreturn();
+static void set_paused(const char *name, bool paused);
+
+PG_FUNCTION_INFO_V1(atq_sql_create_queue);
+
+Datum
+atq_sql_create_queue(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {OIDOID, TEXTOID, BOOLOID, INT4OID};
+	Datum		values[4];
+	char		nulls[4] = {' ', ' ', ' ', ' '};
+	char	   *name;
+	AtqSpi		spi;
+	uint64		n;
+
+	PreventCommandIfReadOnly("create_queue()");
+	name = get_name(fcinfo);
+	atq_registry_check_name("queue", name);
+	if (!PG_ARGISNULL(2) && PG_GETARG_INT32(2) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_concurrency must be at least 1"),
+				 errdetail("It is %d.", PG_GETARG_INT32(2)),
+				 errhint("NULL sets no limit; pause_queue() stops a queue.")));
+	values[0] = ObjectIdGetDatum(GetUserId());
+	values[1] = CStringGetTextDatum(name);
+	values[2] = BoolGetDatum(!PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
+	values[3] = PG_GETARG_DATUM(2);
+	if (PG_ARGISNULL(2))
+		nulls[3] = 'n';
+	atq_spi_begin(&spi);
+	n = atq_spi_run(&plan,
+					"WITH made AS (INSERT INTO asynctasq.queue "
+					"(owner, name, durable, max_concurrency) "
+					"VALUES ($1::pg_catalog.regrole, $2, $3, $4) "
+					"ON CONFLICT DO NOTHING RETURNING id, durable), "
+					"marked AS (INSERT INTO asynctasq.crash_mark (queue_id) "
+					"SELECT id FROM made WHERE NOT durable "
+					"ON CONFLICT DO NOTHING) "
+					"SELECT id FROM made",
+					4, types, values, nulls, SPI_OK_SELECT);
+	atq_spi_end(&spi);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("queue \"%s\" already exists", name)));
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_pause_queue);
+
+Datum
+atq_sql_pause_queue(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("pause_queue()");
+	set_paused(get_name(fcinfo), true);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_resume_queue);
+
+Datum
+atq_sql_resume_queue(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("resume_queue()");
+	set_paused(get_name(fcinfo), false);
+	PG_RETURN_VOID();
+}
+
+static void
+set_paused(const char *name, bool paused)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {INT4OID, BOOLOID};
+	Datum		values[2];
+	AtqSpi		spi;
+	uint64		n;
+
+	values[0] = Int32GetDatum(find_queue(name));
+	values[1] = BoolGetDatum(paused);
+	atq_spi_begin(&spi);
+	n = atq_spi_run(&plan,
+					"UPDATE asynctasq.queue SET paused = $2 "
+					"WHERE id OPERATOR(pg_catalog.=) $1",
+					2, types, values, NULL, SPI_OK_UPDATE);
+	atq_spi_end(&spi);
+	if (n == 0)
+		miss_queue(name);
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_drop_queue);
+
+/*
+ * Tasks are looked for in two ways because each of the partial indexes has
+ * only one kind.
+ */
+Datum
+atq_sql_drop_queue(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {INT4OID};
+	Datum		values[1];
+	char	   *name;
+	AtqSpi		spi;
+	uint64		n;
+
+	PreventCommandIfReadOnly("drop_queue()");
+	name = get_name(fcinfo);
+	values[0] = Int32GetDatum(find_queue(name));
+	atq_spi_begin(&spi);
+	n = atq_spi_run(&plan,
+					"WITH dropped AS (DELETE FROM asynctasq.queue "
+					"WHERE id OPERATOR(pg_catalog.=) $1 "
+					"AND NOT EXISTS (SELECT FROM asynctasq.task "
+					"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
+					"AND run_at IS NULL) "
+					"AND NOT EXISTS (SELECT FROM asynctasq.task "
+					"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
+					"AND run_at IS NOT NULL) "
+					"AND NOT EXISTS (SELECT FROM asynctasq.dead_letter "
+					"WHERE queue_id OPERATOR(pg_catalog.=) $1) "
+					"RETURNING id), "
+					"results AS (DELETE FROM asynctasq.result "
+					"USING dropped "
+					"WHERE queue_id OPERATOR(pg_catalog.=) dropped.id), "
+					"unmarked AS (DELETE FROM asynctasq.crash_mark "
+					"USING dropped "
+					"WHERE queue_id OPERATOR(pg_catalog.=) dropped.id) "
+					"SELECT id FROM dropped",
+					1, types, values, NULL, SPI_OK_SELECT);
+	atq_spi_end(&spi);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("queue \"%s\" cannot be dropped because it holds tasks or dead letters",
+						name),
+				 errhint("Remove them with asynctasq.purge_queue(%s, dead_letters => true).",
+						 quote_literal_cstr(name))));
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_purge_queue);
+
+/* Rows that a worker holds are skipped: their tasks run already. */
+Datum
+atq_sql_purge_queue(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {INT4OID, BOOLOID};
+	Datum		values[2];
+	bool		isnull;
+	int64		count;
+	AtqSpi		spi;
+
+	PreventCommandIfReadOnly("purge_queue()");
+	values[0] = Int32GetDatum(find_queue(get_name(fcinfo)));
+	values[1] = BoolGetDatum(!PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
+	atq_spi_begin(&spi);
+	atq_spi_run(&plan,
+				"WITH tasks AS (DELETE FROM asynctasq.task "
+				"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY("
+				"SELECT id FROM asynctasq.task "
+				"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
+				"FOR UPDATE SKIP LOCKED)) RETURNING id), "
+				"letters AS (DELETE FROM asynctasq.dead_letter "
+				"WHERE queue_id OPERATOR(pg_catalog.=) $1 AND $2 "
+				"RETURNING id) "
+				"SELECT (SELECT pg_catalog.count(*) FROM tasks) "
+				"OPERATOR(pg_catalog.+) "
+				"(SELECT pg_catalog.count(*) FROM letters)",
+				2, types, values, NULL, SPI_OK_SELECT);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull));
+	atq_spi_end(&spi);
+	PG_RETURN_INT64(count);
+}
+
+/* The first argument of each function. */
+static char *
+get_name(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name must not be null")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(0));
+}
+
+/*
+ * Id of the queue that the caller means.  Throws 42704 when there is none,
+ * 42501 when there are only other roles', 42P09 when there are several.
+ */
+static int32
+find_queue(const char *name)
+{
+	AtqQueue   *queue = atq_registry_queue_named(GetUserId(), name);
+	AtqQueue   *foreign = NULL;
+	ListCell   *lc;
+
+	if (queue != NULL)
+		return queue->id;
+	foreach(lc, atq_registry_queues())
+	{
+		AtqQueue   *other = lfirst(lc);
+
+		if (strcmp(other->name, name) != 0)
+			continue;
+		if (!has_privs_of_role(GetUserId(), other->owner))
+			foreign = other;
+		else if (queue == NULL)
+			queue = other;
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_AMBIGUOUS_ALIAS),
+					 errmsg("queue name \"%s\" is ambiguous", name),
+					 errdetail("Several roles that you are a member of have a queue of that name."),
+					 errhint("SET ROLE to the owner of the queue first.")));
+	}
+	if (queue == NULL && foreign != NULL)
+		deny_queue(name, foreign->owner);
+	if (queue == NULL)
+		miss_queue(name);
+	return queue->id;
+}
+
+static void
+deny_queue(const char *name, Oid owner)
+{
+	char	   *role = GetUserNameFromId(owner, true);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for queue \"%s\"", name),
+			 role != NULL ?
+			 errdetail("It belongs to role \"%s\".", role) :
+			 errdetail("It belongs to a role that has been dropped.")));
+}
+
+static void
+miss_queue(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("queue \"%s\" does not exist", name)));
+}

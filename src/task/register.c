@@ -1,0 +1,670 @@
+/*-------------------------------------------------------------------------
+ *
+ * register.c
+ *	  Registering handlers and models, and granting dispatch.
+ *
+ * Each function checks its arguments as the caller and then writes with one
+ * statement as the extension's owner.  Whether the caller may replace or
+ * remove what is registered is part of that statement: two roles that
+ * register the same name at once cannot overwrite each other's row unseen.
+ * Only when no row was written, what the caches know tells which error it is.
+ *
+ * A registration that exists belongs to the role that it names; a role that
+ * has been dropped leaves it to superusers.  Replacing a handler keeps its
+ * grants.
+ *
+ * Triggers on the tables empty the caches and have the lanes look again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "store/relkey.h"
+#include "store/storage.h"
+#include "task/dispatch.h"
+#include "task/handler.h"
+
+/* Arguments of register_handler(). */
+enum
+{
+	HANDLER_NAME = 0, HANDLER_FUNCTION, HANDLER_QUEUE, HANDLER_MAX_ATTEMPTS,
+	HANDLER_RETRY_DELAY, HANDLER_RETRY_STRATEGY, HANDLER_TIMEOUT,
+	HANDLER_PRIORITY, HANDLER_SHOULD_RETRY, HANDLER_ON_FAILURE,
+	HANDLER_KEEP_RESULT, HANDLER_GROUP_SIZE, HANDLER_RUN_AS, HANDLER_NARGS
+};
+
+/* Arguments of register_model(). */
+enum
+{
+	MODEL_CLASS = 0, MODEL_RELATION, MODEL_ORM, MODEL_KEY, MODEL_ON_MISSING
+};
+
+/* What an option given as NULL means; the SQL script has the same. */
+#define DEFAULT_QUEUE			"default"
+#define DEFAULT_MAX_ATTEMPTS	3
+#define DEFAULT_RETRY_DELAY_US	(60 * USECS_PER_SEC)
+#define DEFAULT_RETRY_STRATEGY	"exponential"
+#define DEFAULT_ORM				"sqlalchemy"
+
+#define MAX_GROUP_SIZE			1000
+
+static const char *const strategies[] = {"fixed", "exponential", NULL};
+static const char *const orms[] = {"sqlalchemy", "django", "tortoise",
+"postgres", NULL};
+static const char *const missing_words[] = {"null", "error", "discard", NULL};
+
+static void require_arg(FunctionCallInfo fcinfo, int arg, const char *name);
+static char *get_text_arg(FunctionCallInfo fcinfo, int arg,
+						  const char *missing);
+static void check_choice(const char *what, const char *value,
+						 const char *const *choices);
+static Oid	get_run_as(FunctionCallInfo fcinfo);
+static void read_functions(FunctionCallInfo fcinfo, Oid role, Datum *values,
+						   char *nulls);
+static void read_retries(FunctionCallInfo fcinfo, Datum *values, char *nulls);
+static void read_rest(FunctionCallInfo fcinfo, Datum *values);
+static void write_handler(const char *name, Datum *values, const char *nulls);
+static Oid	get_handler_role(const char *name);
+static void deny_handler(const char *name, Oid role) pg_attribute_noreturn();
+static Oid	get_grantee(FunctionCallInfo fcinfo, char **name);
+static char *check_relation(AtqModel *model);
+static void check_select(Oid relid);
+static void check_kind(Relation rel);
+static void check_key(Relation rel, AtqModel *model);
+static void read_key(AtqModel *model, ArrayType *array);
+static void deny_model(const char *orm, const char *class_name)
+			pg_attribute_noreturn();
+
+PG_FUNCTION_INFO_V1(atq_sql_register_handler);
+
+Datum
+atq_sql_register_handler(PG_FUNCTION_ARGS)
+{
+	Datum		values[HANDLER_NARGS + 1] = {0};
+	char		nulls[HANDLER_NARGS + 1];
+	char	   *name;
+	Oid			role;
+
+	PreventCommandIfReadOnly("register_handler()");
+	require_arg(fcinfo, HANDLER_NAME, "name");
+	require_arg(fcinfo, HANDLER_FUNCTION, "function");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(HANDLER_NAME));
+	atq_registry_check_name("handler", name);
+	role = get_run_as(fcinfo);
+	memset(nulls, ' ', sizeof(nulls));
+	values[HANDLER_NAME] = CStringGetTextDatum(name);
+	values[HANDLER_RUN_AS] = ObjectIdGetDatum(role);
+	values[HANDLER_NARGS] = ObjectIdGetDatum(GetUserId());
+	read_retries(fcinfo, values, nulls);
+	read_rest(fcinfo, values);
+	read_functions(fcinfo, role, values, nulls);
+	write_handler(name, values, nulls);
+	PG_RETURN_VOID();
+}
+
+/* The role that the handler will run as, which the caller may become. */
+static Oid
+get_run_as(FunctionCallInfo fcinfo)
+{
+	Oid			role = GetUserId();
+	HeapTuple	tuple;
+	bool		can_login;
+	char	   *name;
+
+	if (!PG_ARGISNULL(HANDLER_RUN_AS))
+		role = get_role_oid(NameStr(*PG_GETARG_NAME(HANDLER_RUN_AS)), false);
+	name = GetUserNameFromId(role, false);
+	if (!atq_may_set_role(GetUserId(), role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to register a handler that runs as role \"%s\"",
+						name),
+				 errdetail("Only roles that may SET ROLE \"%s\" can.", name)));
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for role %u", role);
+	can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	if (ATQ_WORKER_NEEDS_LOGIN && !can_login)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" is not permitted to log in", name),
+				 errdetail("Before PostgreSQL 17 a worker process cannot run as such a role."),
+				 errhint("Give a role with LOGIN as run_as, or ALTER ROLE %s LOGIN; without a password nobody else can use it.",
+						 quote_identifier(name))));
+	return role;
+}
+
+/* The function and the two that it may be followed by, as signatures. */
+static void
+read_functions(FunctionCallInfo fcinfo, Oid role, Datum *values, char *nulls)
+{
+	char	   *signature;
+
+	signature = atq_handler_check(PG_GETARG_OID(HANDLER_FUNCTION), role);
+	values[HANDLER_FUNCTION] = CStringGetTextDatum(signature);
+	if (PG_ARGISNULL(HANDLER_SHOULD_RETRY))
+		nulls[HANDLER_SHOULD_RETRY] = 'n';
+	else
+	{
+		signature =
+			atq_handler_check_should_retry(PG_GETARG_OID(HANDLER_SHOULD_RETRY),
+										   role);
+		values[HANDLER_SHOULD_RETRY] = CStringGetTextDatum(signature);
+	}
+	if (PG_ARGISNULL(HANDLER_ON_FAILURE))
+		nulls[HANDLER_ON_FAILURE] = 'n';
+	else
+	{
+		signature =
+			atq_handler_check_on_failure(PG_GETARG_OID(HANDLER_ON_FAILURE),
+										 role);
+		values[HANDLER_ON_FAILURE] = CStringGetTextDatum(signature);
+	}
+}
+
+/* How often, when and how long an attempt is made. */
+static void
+read_retries(FunctionCallInfo fcinfo, Datum *values, char *nulls)
+{
+	int			max_attempts = DEFAULT_MAX_ATTEMPTS;
+	Interval   *delay = palloc0(sizeof(Interval));
+	char	   *strategy = get_text_arg(fcinfo, HANDLER_RETRY_STRATEGY,
+										DEFAULT_RETRY_STRATEGY);
+
+	if (!PG_ARGISNULL(HANDLER_MAX_ATTEMPTS))
+		max_attempts = PG_GETARG_INT32(HANDLER_MAX_ATTEMPTS);
+	delay->time = DEFAULT_RETRY_DELAY_US;
+	if (!PG_ARGISNULL(HANDLER_RETRY_DELAY))
+		delay = PG_GETARG_INTERVAL_P(HANDLER_RETRY_DELAY);
+	(void) atq_check_retry_delay(delay);
+	check_choice("retry_strategy", strategy, strategies);
+	values[HANDLER_MAX_ATTEMPTS] =
+		Int32GetDatum(atq_check_max_attempts(max_attempts));
+	values[HANDLER_RETRY_DELAY] = IntervalPGetDatum(delay);
+	values[HANDLER_RETRY_STRATEGY] = CStringGetTextDatum(strategy);
+	if (PG_ARGISNULL(HANDLER_TIMEOUT))
+	{
+		nulls[HANDLER_TIMEOUT] = 'n';
+		return;
+	}
+	(void) atq_check_timeout(PG_GETARG_INTERVAL_P(HANDLER_TIMEOUT));
+	values[HANDLER_TIMEOUT] = PG_GETARG_DATUM(HANDLER_TIMEOUT);
+}
+
+static void
+read_rest(FunctionCallInfo fcinfo, Datum *values)
+{
+	char	   *queue = get_text_arg(fcinfo, HANDLER_QUEUE, DEFAULT_QUEUE);
+	int			group_size = 1;
+
+	atq_registry_check_name("queue", queue);
+	if (!PG_ARGISNULL(HANDLER_GROUP_SIZE))
+		group_size = PG_GETARG_INT32(HANDLER_GROUP_SIZE);
+	if (group_size < 1 || group_size > MAX_GROUP_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("group_size must be between 1 and %d",
+						MAX_GROUP_SIZE),
+				 errdetail("It is %d.", group_size)));
+	values[HANDLER_QUEUE] = CStringGetTextDatum(queue);
+	values[HANDLER_GROUP_SIZE] = Int32GetDatum(group_size);
+	values[HANDLER_PRIORITY] = PG_ARGISNULL(HANDLER_PRIORITY) ?
+		Int32GetDatum(0) : PG_GETARG_DATUM(HANDLER_PRIORITY);
+	values[HANDLER_KEEP_RESULT] = PG_ARGISNULL(HANDLER_KEEP_RESULT) ?
+		BoolGetDatum(false) : PG_GETARG_DATUM(HANDLER_KEEP_RESULT);
+}
+
+/* Values are in the order of the arguments; the last one is the caller. */
+static void
+write_handler(const char *name, Datum *values, const char *nulls)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID,
+		TEXTOID, INTERVALOID, INT4OID, TEXTOID, TEXTOID, BOOLOID, INT4OID,
+	OIDOID, OIDOID};
+	AtqSpi		spi;
+	uint64		n;
+
+	StaticAssertStmt(lengthof(types) == HANDLER_NARGS + 1,
+					 "one type for each argument, and the caller");
+	atq_spi_begin(&spi);
+	n = atq_spi_run(&plan,
+					"INSERT INTO asynctasq.handler AS h (name, function, "
+					"queue, max_attempts, retry_delay, retry_strategy, "
+					"timeout, priority, should_retry, on_failure, "
+					"keep_result, group_size, role) "
+					"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+					"$12, $13::pg_catalog.regrole) "
+					"ON CONFLICT (name) DO UPDATE SET "
+					"function = EXCLUDED.function, queue = EXCLUDED.queue, "
+					"max_attempts = EXCLUDED.max_attempts, "
+					"retry_delay = EXCLUDED.retry_delay, "
+					"retry_strategy = EXCLUDED.retry_strategy, "
+					"timeout = EXCLUDED.timeout, "
+					"priority = EXCLUDED.priority, "
+					"should_retry = EXCLUDED.should_retry, "
+					"on_failure = EXCLUDED.on_failure, "
+					"keep_result = EXCLUDED.keep_result, "
+					"group_size = EXCLUDED.group_size, "
+					"role = EXCLUDED.role "
+					"WHERE pg_catalog.pg_has_role($14, h.role, 'USAGE')",
+					lengthof(types), types, values, nulls, SPI_OK_INSERT);
+	atq_spi_end(&spi);
+	if (n == 0)
+		deny_handler(name, get_handler_role(name));
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_unregister_handler);
+
+Datum
+atq_sql_unregister_handler(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TEXTOID, OIDOID};
+	Datum		values[2];
+	char	   *name;
+	AtqSpi		spi;
+	uint64		n;
+
+	PreventCommandIfReadOnly("unregister_handler()");
+	require_arg(fcinfo, 0, "name");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	values[0] = PG_GETARG_DATUM(0);
+	values[1] = ObjectIdGetDatum(GetUserId());
+	atq_spi_begin(&spi);
+	n = atq_spi_run(&plan,
+					"DELETE FROM asynctasq.handler "
+					"WHERE name OPERATOR(pg_catalog.=) $1 "
+					"AND pg_catalog.pg_has_role($2, role, 'USAGE')",
+					2, types, values, NULL, SPI_OK_DELETE);
+	atq_spi_end(&spi);
+	if (n == 0)
+		deny_handler(name, get_handler_role(name));
+	PG_RETURN_VOID();
+}
+
+/* The role of a handler; throws 42704 when there is none. */
+static Oid
+get_handler_role(const char *name)
+{
+	AtqHandler *handler = atq_registry_handler(name);
+
+	if (handler == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("handler \"%s\" does not exist", name)));
+	return handler->role;
+}
+
+static void
+deny_handler(const char *name, Oid role)
+{
+	char	   *owner = GetUserNameFromId(role, true);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for handler \"%s\"", name),
+			 owner != NULL ?
+			 errdetail("It runs as role \"%s\".", owner) :
+			 errdetail("It runs as a role that has been dropped.")));
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_grant_dispatch);
+
+Datum
+atq_sql_grant_dispatch(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TEXTOID, OIDOID};
+	Datum		values[2];
+	char	   *name;
+	Oid			grantee;
+	AtqSpi		spi;
+
+	PreventCommandIfReadOnly("grant_dispatch()");
+	grantee = get_grantee(fcinfo, &name);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(grantee);
+	atq_spi_begin(&spi);
+	atq_spi_run(&plan,
+				"INSERT INTO asynctasq.handler_grant (handler, role) "
+				"VALUES ($1, $2::pg_catalog.regrole) ON CONFLICT DO NOTHING",
+				2, types, values, NULL, SPI_OK_INSERT);
+	atq_spi_end(&spi);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_revoke_dispatch);
+
+Datum
+atq_sql_revoke_dispatch(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TEXTOID, OIDOID};
+	Datum		values[2];
+	char	   *name;
+	Oid			grantee;
+	AtqSpi		spi;
+
+	PreventCommandIfReadOnly("revoke_dispatch()");
+	grantee = get_grantee(fcinfo, &name);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(grantee);
+	atq_spi_begin(&spi);
+	atq_spi_run(&plan,
+				"DELETE FROM asynctasq.handler_grant "
+				"WHERE handler OPERATOR(pg_catalog.=) $1 "
+				"AND role OPERATOR(pg_catalog.=) $2",
+				2, types, values, NULL, SPI_OK_DELETE);
+	atq_spi_end(&spi);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Reads handler and role, checks that the caller may grant; InvalidOid is
+ * PUBLIC, which no role can be named.
+ */
+static Oid
+get_grantee(FunctionCallInfo fcinfo, char **name)
+{
+	Oid			owner;
+	char	   *role;
+
+	require_arg(fcinfo, 0, "handler");
+	require_arg(fcinfo, 1, "role");
+	*name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	owner = get_handler_role(*name);
+	if (!has_privs_of_role(GetUserId(), owner))
+		deny_handler(*name, owner);
+	role = NameStr(*PG_GETARG_NAME(1));
+	return strcmp(role, "public") == 0 ? InvalidOid :
+		get_role_oid(role, false);
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_register_model);
+
+Datum
+atq_sql_register_model(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, TEXTOID,
+	TEXTARRAYOID, TEXTOID};
+	Datum		values[lengthof(types)] = {0};
+	char		nulls[lengthof(types)];
+	AtqModel	model = {0};
+	char	   *on_missing;
+	AtqSpi		spi;
+	uint64		n;
+
+	PreventCommandIfReadOnly("register_model()");
+	require_arg(fcinfo, MODEL_CLASS, "class");
+	require_arg(fcinfo, MODEL_RELATION, "relation");
+	model.class_name = text_to_cstring(PG_GETARG_TEXT_PP(MODEL_CLASS));
+	atq_registry_check_name("class", model.class_name);
+	model.orm = get_text_arg(fcinfo, MODEL_ORM, DEFAULT_ORM);
+	check_choice("orm", model.orm, orms);
+	on_missing = get_text_arg(fcinfo, MODEL_ON_MISSING,
+							  strcmp(model.orm, "sqlalchemy") == 0 ?
+							  "null" : "error");
+	check_choice("on_missing", on_missing, missing_words);
+	model.relation = PG_GETARG_OID(MODEL_RELATION);
+	if (!PG_ARGISNULL(MODEL_KEY))
+		read_key(&model, PG_GETARG_ARRAYTYPE_P(MODEL_KEY));
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = CStringGetTextDatum(model.orm);
+	values[1] = CStringGetTextDatum(model.class_name);
+	values[2] = ObjectIdGetDatum(GetUserId());
+	values[3] = ObjectIdGetDatum(model.relation);
+	values[4] = CStringGetTextDatum(check_relation(&model));
+	values[5] = PG_GETARG_DATUM(MODEL_KEY);
+	if (model.nkeys == 0)
+		nulls[5] = 'n';
+	values[6] = CStringGetTextDatum(on_missing);
+	atq_spi_begin(&spi);
+	n = atq_spi_run(&plan,
+					"INSERT INTO asynctasq.model AS m (orm, class, owner, "
+					"relation, relation_name, key, on_missing) "
+					"VALUES ($1, $2, $3::pg_catalog.regrole, "
+					"$4::pg_catalog.regclass, $5, $6, $7) "
+					"ON CONFLICT (orm, class) DO UPDATE SET "
+					"owner = EXCLUDED.owner, relation = EXCLUDED.relation, "
+					"relation_name = EXCLUDED.relation_name, "
+					"key = EXCLUDED.key, on_missing = EXCLUDED.on_missing "
+					"WHERE pg_catalog.pg_has_role($3, m.owner, 'USAGE')",
+					lengthof(types), types, values, nulls, SPI_OK_INSERT);
+	atq_spi_end(&spi);
+	if (n == 0)
+		deny_model(model.orm, model.class_name);
+	PG_RETURN_VOID();
+}
+
+/* Takes the names of key columns from the argument. */
+static void
+read_key(AtqModel *model, ArrayType *array)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key must be a one-dimensional array")));
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements,
+					  &nulls, &model->nkeys);
+	if (model->nkeys < 1 || model->nkeys > ATQ_MAX_KEYS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key must have between 1 and %d columns",
+						ATQ_MAX_KEYS),
+				 errdetail("It has %d.", model->nkeys)));
+	model->keys = palloc(sizeof(char *) * model->nkeys);
+	for (int i = 0; i < model->nkeys; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("key must not contain nulls")));
+		model->keys[i] = TextDatumGetCString(elements[i]);
+	}
+}
+
+/*
+ * Checks that the relation can be referred to, by this key, and that the
+ * caller may read it; returns its qualified name.  Keeps the lock.
+ */
+static char *
+check_relation(AtqModel *model)
+{
+	Relation	rel;
+	char	   *schema;
+	char	   *name;
+
+	check_select(model->relation);
+	rel = relation_open(model->relation, AccessShareLock);
+	check_kind(rel);
+	check_key(rel, model);
+	schema = get_namespace_name(RelationGetNamespace(rel));
+	name = quote_qualified_identifier(schema, RelationGetRelationName(rel));
+	relation_close(rel, NoLock);
+	return name;
+}
+
+/* Before the relation is locked, that nobody can lock what he cannot read. */
+static void
+check_select(Oid relid)
+{
+	AclResult	result = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
+
+	if (result != ACLCHECK_OK && !atq_relation_ownercheck(relid, GetUserId()))
+		aclcheck_error(result, get_relkind_objtype(get_rel_relkind(relid)),
+					   get_rel_name(relid));
+}
+
+static void
+check_kind(Relation rel)
+{
+	Oid			schema = RelationGetNamespace(rel);
+	char		kind = rel->rd_rel->relkind;
+
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE &&
+		kind != RELKIND_FOREIGN_TABLE && kind != RELKIND_VIEW &&
+		kind != RELKIND_MATVIEW)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table or view",
+						RelationGetRelationName(rel))));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot register relation \"%s\" as a model",
+						RelationGetRelationName(rel)),
+				 errdetail("It is temporary: no worker could read it.")));
+	if (IsCatalogNamespace(schema) || IsToastNamespace(schema) ||
+		schema == get_namespace_oid("information_schema", true) ||
+		schema == get_rel_namespace(atq_registry_table(ATQ_TABLE_HANDLER)))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot register relation \"%s\" as a model",
+						RelationGetRelationName(rel)),
+				 errdetail("It belongs to schema \"%s\".",
+						   get_namespace_name(schema))));
+}
+
+static void
+check_key(Relation rel, AtqModel *model)
+{
+	AttrNumber	columns[ATQ_MAX_KEYS];
+	int			n = atq_relkey_columns(rel, model, columns);
+
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("relation \"%s\" has no primary key",
+						RelationGetRelationName(rel)),
+				 errhint("Name the columns that identify a row: key => ARRAY['column', ...].")));
+	for (int i = 0; i < n; i++)
+	{
+		if (columns[i] < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+					 errmsg("key must not contain system column \"%s\"",
+							model->keys[i])));
+		for (int j = 0; j < i; j++)
+		{
+			if (columns[i] == columns[j])
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("key contains column \"%s\" twice",
+								model->keys[i])));
+		}
+	}
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_unregister_model);
+
+Datum
+atq_sql_unregister_model(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TEXTOID, TEXTOID, OIDOID};
+	Datum		values[3];
+	char	   *class_name;
+	char	   *orm;
+	AtqSpi		spi;
+	uint64		n;
+
+	PreventCommandIfReadOnly("unregister_model()");
+	require_arg(fcinfo, 0, "class");
+	class_name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	orm = get_text_arg(fcinfo, 1, DEFAULT_ORM);
+	check_choice("orm", orm, orms);
+	values[0] = CStringGetTextDatum(orm);
+	values[1] = PG_GETARG_DATUM(0);
+	values[2] = ObjectIdGetDatum(GetUserId());
+	atq_spi_begin(&spi);
+	n = atq_spi_run(&plan,
+					"DELETE FROM asynctasq.model "
+					"WHERE orm OPERATOR(pg_catalog.=) $1 "
+					"AND class OPERATOR(pg_catalog.=) $2 "
+					"AND pg_catalog.pg_has_role($3, owner, 'USAGE')",
+					3, types, values, NULL, SPI_OK_DELETE);
+	atq_spi_end(&spi);
+	if (n == 0)
+		deny_model(orm, class_name);
+	PG_RETURN_VOID();
+}
+
+/* Says why no row was written: there is none, or it is another role's. */
+static void
+deny_model(const char *orm, const char *class_name)
+{
+	AtqSpan		span;
+
+	span.data = class_name;
+	span.len = strlen(class_name);
+	if (atq_registry_model(orm, span) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("model \"%s\" of %s does not exist", class_name,
+						orm)));
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for model \"%s\" of %s", class_name,
+					orm),
+			 errdetail("Another role has registered it.")));
+}
+
+static void
+require_arg(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+/* A copy of a text argument, or of what it means when it is missing. */
+static char *
+get_text_arg(FunctionCallInfo fcinfo, int arg, const char *missing)
+{
+	if (PG_ARGISNULL(arg))
+		return pstrdup(missing);
+	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}
+
+/* Throws 22023 unless value is one of the choices, which end with NULL. */
+static void
+check_choice(const char *what, const char *value, const char *const *choices)
+{
+	StringInfoData words;
+
+	initStringInfo(&words);
+	for (int i = 0; choices[i] != NULL; i++)
+	{
+		if (strcmp(value, choices[i]) == 0)
+			return;
+		appendStringInfo(&words, "%s%s", i > 0 ? ", " : "", choices[i]);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid %s: \"%s\"", what, value),
+			 errhint("Valid values are: %s.", words.data)));
+}

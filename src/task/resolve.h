@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * resolve.h
+ *	  From references to fresh rows, by primary key through SPI.
+ *
+ * A resolution serves one call: references are first noted, then all read at
+ * once, one query for each model, then looked up while the arguments are
+ * decoded.  Everything is read in the task's own transaction as the current
+ * user, under a new snapshot.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ATQ_TASK_RESOLVE_H
+#define ATQ_TASK_RESOLVE_H
+
+#include "store/registry.h"
+#include "wire/datum.h"
+
+/* SQLSTATE of a task that its model's on_missing "discard" ends. */
+#define ATQ_ERRCODE_DISCARD	MAKE_SQLSTATE('Q','T','0','0','1')
+
+typedef struct AtqResolution AtqResolution;
+
+/* Palloc'd in the current context, whose reset frees it. */
+extern AtqResolution *atq_resolve_begin(void);
+
+/* Notes every reference in a value; throws where one cannot be resolved. */
+extern void atq_resolve_note(AtqResolution *resolution, AtqSpan value);
+
+/* Reads all noted rows; nothing is read when there is none. */
+extern void atq_resolve_fetch(AtqResolution *resolution);
+
+/* For atq_datum_decode, serving what was fetched. */
+extern const AtqResolver *atq_resolve_resolver(AtqResolution *resolution);
+
+#endif							/* ATQ_TASK_RESOLVE_H */
