@@ -1,0 +1,523 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  The process that keeps workers running.
+ *
+ * One launcher serves the cluster.  It connects to no database, reads only
+ * pg_database, and never touches a task: from shared memory it sees which
+ * lanes have work, and it starts and releases workers.
+ *
+ *	- A lane that has work and no worker gets one at once.
+ *	- A lane whose workers are all busy gets another one when its work has
+ *	  waited for BACKLOG_MS, up to asynctasq.workers_per_lane.
+ *	- When all slots are taken, an idle worker of another lane is asked to
+ *	  leave, else the one that has served longest, after SHARE_MS, so that no
+ *	  lane waits for another's backlog to end.
+ *	- Every asynctasq.sweep_interval each database known to have the extension
+ *	  gets a scanner (scanner.c), and once after the launcher's start all do.
+ *	  Scanners use a slot that workers never use, one at a time.
+ *
+ * It sleeps on its latch until the next of these times.  Workers are dynamic
+ * and are never restarted by the postmaster: a worker that fails at start
+ * would be restarted for ever.  Its lane is given a growing pause instead
+ * (worker.c, set_backoff).
+ *
+ * When the launcher itself fails, the postmaster restarts it; it finds the
+ * slots as they are and goes on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/lane.h"
+#include "base/stats.h"
+#include "process/launcher.h"
+#include "process/worker.h"
+
+#define RESTART_S		5
+#define BACKLOG_MS		20
+#define SHARE_MS		1000
+#define STARVED_MS		50		/* how soon to look again for a free slot */
+#define START_RETRY_MS	1000
+#define START_LIMIT_MS	60000	/* after which a start is given up */
+
+/* What the launcher sees of a lane in one turn. */
+typedef struct LaneView
+{
+	Oid			database;
+	Oid			role;
+	bool		work;
+	TimestampTz next_due;
+	TimestampTz not_before;
+	TimestampTz pending_since;
+	int			workers;
+	bool		spare;			/* one of them is idle or starting */
+	TimestampTz busy_since;		/* start of the longest running task */
+} LaneView;
+
+/* Handles of the workers started by this launcher, by slot. */
+static BackgroundWorkerHandle **handles = NULL;
+static bool warned = false;
+
+static void clear_procno(int code, Datum arg);
+static void scan_databases(bool all);
+static List *list_databases(void);
+static void forget_dropped(List *databases);
+static TimestampTz serve_lanes(TimestampTz now);
+static bool view_lane(int lane, TimestampTz now, LaneView *view);
+static void view_slots(int lane, LaneView *view);
+static TimestampTz serve_lane(int lane, const LaneView *view,
+							  TimestampTz now);
+static bool role_exists(Oid role);
+static int	find_slot(bool scanner);
+static bool start_worker(int lane, int slot, const LaneView *view);
+static void make_room(int lane, TimestampTz now);
+static void free_slot(int slot, bool failed);
+static void reap_failed_starts(TimestampTz now);
+static void remove_absent(void);
+
+void
+atq_launcher_init(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_S;
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "asynctasq");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "atq_launcher_main");
+	snprintf(worker.bgw_name, BGW_MAXLEN, "asynctasq launcher");
+	snprintf(worker.bgw_type, BGW_MAXLEN, "asynctasq launcher");
+	RegisterBackgroundWorker(&worker);
+}
+
+void
+atq_launcher_main(Datum arg)
+{
+	TimestampTz next_scan = 0;
+	bool		first = true;
+	uint32		wait_event;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	handles = MemoryContextAllocZero(TopMemoryContext,
+									 sizeof(BackgroundWorkerHandle *) *
+									 atq_shared->nslots);
+	wait_event = atq_wait_event("AsynctasqLauncherMain");
+	on_shmem_exit(clear_procno, (Datum) 0);
+	pg_atomic_write_u32(&atq_shared->launcher_procno, atq_my_procno());
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz wake;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		reap_failed_starts(now);
+		remove_absent();
+		if (now >= next_scan)
+		{
+			scan_databases(first);
+			first = false;
+			next_scan = now + atq_sweep_interval_s * USECS_PER_SEC;
+		}
+		wake = Min(serve_lanes(now), next_scan);
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Max(1, TimestampDifferenceMilliseconds(now, wake)),
+						 wait_event);
+		ResetLatch(MyLatch);
+	}
+}
+
+static void
+clear_procno(int code, Datum arg)
+{
+	pg_atomic_write_u32(&atq_shared->launcher_procno, PG_UINT32_MAX);
+}
+
+/* Has databases scanned: all, or those known to have the extension. */
+static void
+scan_databases(bool all)
+{
+	List	   *databases;
+	ListCell   *lc;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	databases = list_databases();
+	forget_dropped(databases);
+	foreach(lc, databases)
+	{
+		Oid			database = lfirst_oid(lc);
+		int			lane = atq_lane_find(database, InvalidOid, all);
+
+		if (lane < 0)
+			continue;
+		SpinLockAcquire(&atq_shared->lanes[lane].mutex);
+		if (atq_shared->lanes[lane].pending_since == 0)
+			atq_shared->lanes[lane].pending_since = GetCurrentTimestamp();
+		SpinLockRelease(&atq_shared->lanes[lane].mutex);
+	}
+	CommitTransactionCommand();
+}
+
+/* Databases that one can connect to; template0 and its like are not. */
+static List *
+list_databases(void)
+{
+	List	   *list = NIL;
+	Relation	rel = table_open(DatabaseRelationId, AccessShareLock);
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn)
+			list = lappend_oid(list, database->oid);
+	}
+	table_endscan(scan);
+	PopActiveSnapshot();
+	table_close(rel, AccessShareLock);
+	return list;
+}
+
+static void
+forget_dropped(List *databases)
+{
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		AtqLane    *lane = &atq_shared->lanes[i];
+
+		if (!lane->in_use || list_member_oid(databases, lane->database))
+			continue;
+		atq_stats_forget(lane->database);
+		atq_lane_forget(lane->database);
+	}
+}
+
+/* Starts what has to be started; returns when to look again. */
+static TimestampTz
+serve_lanes(TimestampTz now)
+{
+	TimestampTz wake = DT_NOEND;
+
+	if (!atq_enabled)
+		return wake;
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		LaneView	view;
+
+		if (view_lane(i, now, &view))
+			wake = Min(wake, serve_lane(i, &view, now));
+	}
+	return wake;
+}
+
+static bool
+view_lane(int i, TimestampTz now, LaneView *view)
+{
+	AtqLane    *lane = &atq_shared->lanes[i];
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	if (!lane->in_use)
+	{
+		LWLockRelease(atq_shared->lock);
+		return false;
+	}
+	view->database = lane->database;
+	view->role = lane->role;
+	SpinLockAcquire(&lane->mutex);
+	view->next_due = lane->next_due;
+	view->not_before = lane->not_before;
+	view->pending_since = lane->pending_since;
+	SpinLockRelease(&lane->mutex);
+	view_slots(i, view);
+	LWLockRelease(atq_shared->lock);
+	view->work = atq_lane_has_work(i, now);
+	return true;
+}
+
+/* The lock is held. */
+static void
+view_slots(int lane, LaneView *view)
+{
+	view->workers = 0;
+	view->spare = false;
+	view->busy_since = DT_NOEND;
+	for (int i = 0; i < atq_shared->nslots; i++)
+	{
+		AtqSlot    *slot = &atq_shared->slots[i];
+
+		if (slot->lane != lane)
+			continue;
+		view->workers++;
+		SpinLockAcquire(&slot->mutex);
+		if (slot->state != ATQ_SLOT_BUSY)
+			view->spare = true;
+		else if (slot->unrun_id != ATQ_ID_NONE)
+			view->work = true;
+		if (slot->state == ATQ_SLOT_BUSY && slot->task_id != 0)
+			view->busy_since = Min(view->busy_since, slot->task_started_at);
+		SpinLockRelease(&slot->mutex);
+	}
+}
+
+/* Starts a worker for the lane if it needs one; returns when to look again. */
+static TimestampTz
+serve_lane(int i, const LaneView *view, TimestampTz now)
+{
+	bool		scanner = !OidIsValid(view->role);
+	TimestampTz since;
+	int			slot;
+
+	if (!view->work)
+		return view->workers == 0 ? view->next_due : DT_NOEND;
+	if (view->spare || view->workers >= (scanner ? 1 : atq_workers_per_lane))
+		return DT_NOEND;
+	if (view->not_before > now)
+		return view->not_before;
+	if (view->workers > 0)
+	{
+		since = view->pending_since != 0 ? view->pending_since :
+			Min(view->busy_since, now);
+		if (!TimestampDifferenceExceeds(since, now, BACKLOG_MS))
+			return TimestampTzPlusMilliseconds(now, BACKLOG_MS);
+	}
+	if (!scanner && !role_exists(view->role))
+	{
+		atq_lane_park(i);
+		ereport(LOG,
+				(errmsg("tasks of role %u in database %u do not run: the role does not exist",
+						view->role, view->database)));
+		return DT_NOEND;
+	}
+	slot = find_slot(scanner);
+	if (slot < 0)
+	{
+		if (!scanner && view->workers == 0)
+			make_room(i, now);
+		return TimestampTzPlusMilliseconds(now, STARVED_MS);
+	}
+	if (!start_worker(i, slot, view))
+		return TimestampTzPlusMilliseconds(now, START_RETRY_MS);
+	return DT_NOEND;
+}
+
+static bool
+role_exists(Oid role)
+{
+	bool		exists;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	exists = SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
+	CommitTransactionCommand();
+	return exists;
+}
+
+/* The last slot is the scanners'. */
+static int
+find_slot(bool scanner)
+{
+	int			found = -1;
+	int			last = atq_shared->nslots - 1;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	for (int i = scanner ? last : 0; i < (scanner ? last + 1 : last); i++)
+	{
+		if (atq_shared->slots[i].lane < 0)
+		{
+			found = i;
+			break;
+		}
+	}
+	LWLockRelease(atq_shared->lock);
+	return found;
+}
+
+static bool
+start_worker(int lane, int slot_index, const LaneView *view)
+{
+	AtqSlot    *slot = &atq_shared->slots[slot_index];
+	const char *kind = OidIsValid(view->role) ? "worker" : "scanner";
+	BackgroundWorker worker;
+	AtqWorkerStart start;
+	bool		started;
+
+	start.slot = slot_index;
+	start.database = view->database;
+	start.role = view->role;
+	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	start.generation = ++slot->generation;
+	slot->lane = lane;
+	slot->database = view->database;
+	slot->role = view->role;
+	SpinLockAcquire(&slot->mutex);
+	slot->state = ATQ_SLOT_STARTING;
+	slot->pid = 0;
+	slot->release = false;
+	slot->task_id = 0;
+	slot->queue_id = 0;
+	slot->unrun_id = ATQ_ID_NONE;
+	slot->started_at = GetCurrentTimestamp();
+	SpinLockRelease(&slot->mutex);
+	LWLockRelease(atq_shared->lock);
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "asynctasq");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "atq_worker_main");
+	snprintf(worker.bgw_name, BGW_MAXLEN, "asynctasq %s %d", kind,
+			 slot_index + 1);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "asynctasq %s", kind);
+	memcpy(worker.bgw_extra, &start, sizeof(start));
+	if (handles[slot_index] != NULL)
+		pfree(handles[slot_index]);
+	handles[slot_index] = NULL;
+	MemoryContextSwitchTo(TopMemoryContext);
+	started = RegisterDynamicBackgroundWorker(&worker, &handles[slot_index]);
+	if (!started)
+	{
+		free_slot(slot_index, true);
+		if (!warned)
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("could not start an asynctasq worker: no background worker slot is free"),
+					 errhint("Consider increasing max_worker_processes.")));
+	}
+	warned = !started;
+	return started;
+}
+
+/*
+ * Asks a worker of another lane to give its slot back: an idle one, else the
+ * one that has served longest, if it has had its share.
+ */
+static void
+make_room(int lane, TimestampTz now)
+{
+	AtqSlot    *victim = NULL;
+	bool		victim_idle = false;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	for (int i = 0; i < atq_shared->nslots - 1; i++)
+	{
+		AtqSlot    *slot = &atq_shared->slots[i];
+		bool		idle = slot->state == ATQ_SLOT_IDLE;
+
+		if (slot->lane < 0 || slot->lane == lane ||
+			slot->state == ATQ_SLOT_STARTING)
+			continue;
+		if (slot->release)
+		{
+			victim = NULL;
+			break;
+		}
+		if (!idle && (victim_idle ||
+					  !TimestampDifferenceExceeds(slot->started_at, now,
+												  SHARE_MS)))
+			continue;
+		if (victim == NULL || (idle && !victim_idle) ||
+			slot->started_at < victim->started_at)
+		{
+			victim = slot;
+			victim_idle = idle;
+		}
+	}
+	LWLockRelease(atq_shared->lock);
+	if (victim != NULL)
+		atq_slot_release(victim);
+}
+
+static void
+free_slot(int i, bool failed)
+{
+	AtqSlot    *slot = &atq_shared->slots[i];
+	AtqLane    *lane;
+
+	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	lane = &atq_shared->lanes[slot->lane];
+	slot->lane = -1;
+	slot->generation++;
+	slot->state = ATQ_SLOT_FREE;
+	SpinLockAcquire(&lane->mutex);
+	if (failed)
+		lane->not_before = Max(lane->not_before,
+							   TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														   START_RETRY_MS));
+	SpinLockRelease(&lane->mutex);
+	LWLockRelease(atq_shared->lock);
+}
+
+/* Takes slots back whose worker ended before it could take them. */
+static void
+reap_failed_starts(TimestampTz now)
+{
+	for (int i = 0; i < atq_shared->nslots; i++)
+	{
+		AtqSlot    *slot = &atq_shared->slots[i];
+		pid_t		pid;
+
+		if (slot->lane < 0 || slot->state != ATQ_SLOT_STARTING)
+			continue;
+		if (handles[i] != NULL ?
+			GetBackgroundWorkerPid(handles[i], &pid) == BGWH_STOPPED :
+			TimestampDifferenceExceeds(slot->started_at, now, START_LIMIT_MS))
+			free_slot(i, true);
+	}
+}
+
+/* Databases that turned out not to have the extension are not scanned again. */
+static void
+remove_absent(void)
+{
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		AtqLane    *lane = &atq_shared->lanes[i];
+
+		if (lane->in_use && lane->absent && lane->pending_since == 0)
+			atq_lane_forget(lane->database);
+	}
+}

@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * scanner.c
+ *	  The short-lived process that looks through one database.
+ *
+ * It announces to the lanes what no commit has announced since the server
+ * started: tasks that were there before, that came by COMMIT PREPARED, by
+ * replication or from a dump.  It finds queues that a crash has emptied, and
+ * removes results that are past their time.  Where the extension is not
+ * installed it has its lane removed.
+ *
+ * The queues that are not durable have a row each in asynctasq.crash_mark,
+ * which is unlogged like their tasks: where the row is missing, a crash has
+ * emptied both.
+ *
+ * The scanner connects as the bootstrap superuser and calls no user code: the
+ * only tables it touches are our own, through their access methods or with
+ * qualified statements.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "base/guc.h"
+#include "process/worker.h"
+#include "store/storage.h"
+
+static void note_crashes(void);
+static void scan_queue(const AtqQueue *queue);
+static void remove_old_results(void);
+
+void
+atq_scanner_run(int lane)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+	bool		installed;
+	ListCell   *lc;
+
+	SpinLockAcquire(&mine->mutex);
+	mine->pending_since = 0;
+	SpinLockRelease(&mine->mutex);
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	installed = atq_registry_installed();
+	if (installed)
+	{
+		XactReadOnly = false;
+		note_crashes();
+		remove_old_results();
+		foreach(lc, atq_registry_queues())
+			scan_queue(lfirst(lc));
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	SpinLockAcquire(&mine->mutex);
+	mine->absent = !installed;
+	SpinLockRelease(&mine->mutex);
+}
+
+static void
+note_crashes(void)
+{
+	static SPIPlanPtr plan = NULL;
+	AtqSpi		spi;
+	uint64		n;
+
+	atq_spi_begin(&spi);
+	n = atq_spi_run(&plan,
+					"WITH emptied AS ("
+					"INSERT INTO asynctasq.crash_mark (queue_id) "
+					"SELECT id FROM asynctasq.queue "
+					"WHERE NOT durable AND NOT EXISTS ("
+					"SELECT FROM asynctasq.crash_mark WHERE "
+					"queue_id OPERATOR(pg_catalog.=) queue.id) "
+					"ON CONFLICT DO NOTHING RETURNING queue_id) "
+					"UPDATE asynctasq.queue SET lost_at = "
+					"pg_catalog.clock_timestamp() "
+					"FROM emptied WHERE id OPERATOR(pg_catalog.=) queue_id",
+					0, NULL, NULL, NULL, SPI_OK_UPDATE);
+	atq_spi_end(&spi);
+	if (n > 0)
+		ereport(WARNING,
+				(errmsg("a crash of the server has emptied " UINT64_FORMAT " queues that are not durable",
+						n),
+				 errdetail("Column lost_at of asynctasq.stat_queues shows them.")));
+	CommandCounterIncrement();
+}
+
+static void
+scan_queue(const AtqQueue *queue)
+{
+	int64		from = PG_INT32_MIN;
+	int			lane;
+	int32		priority;
+	int64		id;
+	bool		found = false;
+	TimestampTz due;
+
+	if (queue->paused ||
+		!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(queue->owner)))
+		return;
+	PushActiveSnapshot(GetLatestSnapshot());
+	lane = atq_lane_find(MyDatabaseId, queue->owner, true);
+	while (atq_storage_first_ready(queue->durable, queue->id, from,
+								   GetActiveSnapshot(), &priority, &id))
+	{
+		atq_lane_announce(lane, queue->id, priority, id);
+		from = (int64) priority + 1;
+		found = true;
+	}
+	due = atq_storage_next_due(queue->durable, queue->id,
+							   GetActiveSnapshot());
+	PopActiveSnapshot();
+	if (found)
+		atq_lane_wake(lane);
+	if (due != DT_NOEND)
+		atq_lane_announce_due(lane, due);
+}
+
+static void
+remove_old_results(void)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TIMESTAMPTZOID};
+	Datum		values[1];
+	AtqSpi		spi;
+
+	values[0] = TimestampTzGetDatum(GetCurrentTimestamp() -
+									atq_result_retention_s * USECS_PER_SEC);
+	atq_spi_begin(&spi);
+	atq_spi_run(&plan,
+				"DELETE FROM asynctasq.result "
+				"WHERE finished_at OPERATOR(pg_catalog.<) $1",
+				1, types, values, NULL, SPI_OK_DELETE);
+	atq_spi_end(&spi);
+}

@@ -1,0 +1,505 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The process that runs the tasks of one lane.
+ *
+ * A worker is bound to one database and one role for all of its life, and
+ * connects as that role: its session user is the role, so a handler has
+ * nothing to go back to.  It claims tasks, runs each in a transaction of its
+ * own, wipes the session, and waits on its latch when there is nothing to do.
+ * After asynctasq.worker_idle_timeout it gives its slot back.
+ *
+ * Its slot says what it does.  The slot is given back by an on_shmem_exit
+ * callback, which runs after the transaction under way has been rolled back;
+ * there the rest of its claim is announced anew, and if it died running a
+ * task, the lane is left a note (an orphan) by which the next worker settles
+ * that attempt.  So a FATAL error costs the task an attempt, and nothing
+ * else.
+ *
+ * Signals: SIGTERM ends the worker (die), SIGINT cancels the running task if
+ * there is one, SIGHUP reloads.  A SIGINT between tasks is ignored, so it
+ * cannot hit the next one; one that cancel() sent names its task in the slot.
+ *
+ * How many tasks it claims at a time follows from how long they take, so
+ * that slow ones are not hoarded (CLAIM_MS).
+ *
+ * Memory: the claim and all else that lasts lives in TopMemoryContext; each
+ * turn of the loop runs in "asynctasq worker", reset after it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/prepare.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "process/worker.h"
+#include "task/claim.h"
+#include "task/task.h"
+
+#define CLAIM_MS		10		/* how much work to claim at a time */
+#define FIRST_CLAIM		10		/* tasks, while their time is not known */
+#define STEAL_AFTER_MS	20
+#define BACKOFF_MIN_MS	100
+#define BACKOFF_MAX_MS	60000
+
+/* This process's own. */
+static AtqSlot *slot = NULL;
+static int	lane = -1;
+static AtqClaim *claim = NULL;
+static bool ended_well = false;
+static double task_ms = 0;		/* moving average */
+static bool temp_used = false;
+static uint32 idle_wait_event = 0;
+
+static bool attach(const AtqWorkerStart *start);
+static void detach(int code, Datum arg);
+static void leave_orphan(void);
+static void set_backoff(void);
+static void cancel_task(SIGNAL_ARGS);
+static void connect_to(const AtqWorkerStart *start);
+static void apply_settings(void);
+static void run_lane(void);
+static bool should_exit(void);
+static void settle_orphans(void);
+static bool claim_more(void);
+static void run_next(void);
+static void note_progress(void);
+static bool wait_for_work(void);
+static long idle_wait_ms(TimestampTz now, TimestampTz deadline);
+static bool sibling_holds_claim(void);
+static void set_state(AtqSlotState state);
+static void begin_transaction(void);
+static void finish_transaction(void);
+static bool never(const ErrorData *error);
+static void wipe_session(void);
+
+static AtqRunner worker_runner = {
+	.begin = begin_transaction,
+	.commit = CommitTransactionCommand,
+	.abort = AbortCurrentTransaction,
+	.finish = finish_transaction,
+	.rethrow = never
+};
+
+void
+atq_worker_main(Datum arg)
+{
+	AtqWorkerStart start;
+
+	memcpy(&start, MyBgworkerEntry->bgw_extra, sizeof(start));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, cancel_task);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	if (!attach(&start))
+		proc_exit(0);
+	connect_to(&start);
+	if (OidIsValid(start.role))
+		run_lane();
+	else
+		atq_scanner_run(lane);
+	ended_well = true;
+	proc_exit(0);
+}
+
+/* Takes the slot that the launcher has prepared; false when it was taken back. */
+static bool
+attach(const AtqWorkerStart *start)
+{
+	AtqSlot    *mine = &atq_shared->slots[start->slot];
+	bool		ours;
+
+	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	ours = mine->lane >= 0 && mine->generation == start->generation;
+	if (ours)
+	{
+		SpinLockAcquire(&mine->mutex);
+		mine->pid = MyProcPid;
+		mine->pgprocno = atq_my_procno();
+		mine->started_at = mine->idle_since = GetCurrentTimestamp();
+		mine->tasks_done = 0;
+		mine->task_id = mine->cancel_id = mine->cancelled_id = 0;
+		mine->queue_id = 0;
+		mine->unrun_id = ATQ_ID_NONE;
+		mine->line = -1;
+		SpinLockRelease(&mine->mutex);
+		slot = mine;
+		lane = mine->lane;
+	}
+	LWLockRelease(atq_shared->lock);
+	if (ours)
+		on_shmem_exit(detach, (Datum) 0);
+	return ours;
+}
+
+/* However the process ends, short of a crash. */
+static void
+detach(int code, Datum arg)
+{
+	if (claim != NULL)
+		atq_claim_release(claim, slot);
+	leave_orphan();
+	set_backoff();
+	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	SpinLockAcquire(&slot->mutex);
+	slot->state = ATQ_SLOT_FREE;
+	slot->pid = 0;
+	slot->task_id = 0;
+	slot->queue_id = 0;
+	slot->release = false;
+	SpinLockRelease(&slot->mutex);
+	slot->lane = -1;
+	slot->generation++;
+	LWLockRelease(atq_shared->lock);
+	atq_launcher_wake();
+}
+
+static void
+leave_orphan(void)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+	AtqOrphan	orphan;
+
+	SpinLockAcquire(&slot->mutex);
+	orphan.task_id = slot->task_id;
+	orphan.queue_id = slot->queue_id;
+	orphan.started_at = slot->task_started_at;
+	SpinLockRelease(&slot->mutex);
+	if (orphan.task_id == 0)
+		return;
+	SpinLockAcquire(&mine->mutex);
+	if (mine->norphans < ATQ_MAX_ORPHANS)
+		mine->orphans[mine->norphans++] = orphan;
+	SpinLockRelease(&mine->mutex);
+}
+
+/* A lane whose workers fail gets its next one after a growing pause. */
+static void
+set_backoff(void)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+	TimestampTz now = GetCurrentTimestamp();
+	int			pause_ms = 0;
+
+	SpinLockAcquire(&mine->mutex);
+	if (ended_well)
+		mine->failures = 0;
+	else
+	{
+		mine->failures = Min(mine->failures + 1, 20);
+		pause_ms = BACKOFF_MIN_MS << Min(mine->failures - 1, 10);
+		pause_ms = Min(pause_ms, BACKOFF_MAX_MS);
+		mine->not_before = Max(mine->not_before,
+							   TimestampTzPlusMilliseconds(now, pause_ms));
+	}
+	SpinLockRelease(&mine->mutex);
+}
+
+/*
+ * SIGINT, from cancel() with the task it means in the slot, or from anywhere
+ * else.  One that comes too late for its task is ignored.  The slot is read
+ * without its lock, which a signal handler cannot take: only this process
+ * writes task_id, and cancel_id is set before the signal is sent.
+ */
+static void
+cancel_task(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (slot != NULL && slot->task_id != 0 && !proc_exit_inprogress &&
+		(slot->cancel_id == 0 || slot->cancel_id == slot->task_id))
+	{
+		slot->cancelled_id = slot->cancel_id;
+		InterruptPending = true;
+		QueryCancelPending = true;
+	}
+	if (slot != NULL)
+		slot->cancel_id = 0;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static void
+connect_to(const AtqWorkerStart *start)
+{
+	BackgroundWorkerInitializeConnectionByOid(start->database, start->role,
+											  OidIsValid(start->role) ?
+											  ATQ_BYPASS_LOGIN_CHECK : 0);
+	SetConfigOption("application_name", MyBgworkerEntry->bgw_type,
+					PGC_USERSET, PGC_S_SESSION);
+	apply_settings();
+}
+
+static void
+apply_settings(void)
+{
+	SetConfigOption("synchronous_commit",
+					GetConfigOption("asynctasq.synchronous_commit", false,
+									false),
+					PGC_USERSET, PGC_S_SESSION);
+}
+
+static void
+run_lane(void)
+{
+	MemoryContext turn = AllocSetContextCreate(TopMemoryContext,
+											   "asynctasq worker",
+											   ALLOCSET_DEFAULT_SIZES);
+
+	idle_wait_event = atq_wait_event("AsynctasqWorkerIdle");
+	worker_runner.slot = slot;
+	claim = atq_claim_make(lane, TopMemoryContext);
+	while (!should_exit())
+	{
+		MemoryContextSwitchTo(turn);
+		MemoryContextReset(turn);
+		settle_orphans();
+		if (claim->next < claim->count)
+			run_next();
+		else if (!claim_more() && !wait_for_work())
+			break;
+	}
+}
+
+static bool
+should_exit(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		apply_settings();
+	}
+	return !atq_enabled || slot->release;
+}
+
+/* Settles what workers of this lane left when they died. */
+static void
+settle_orphans(void)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+
+	while (mine->norphans > 0)
+	{
+		AtqOrphan	orphan;
+		bool		found;
+
+		SpinLockAcquire(&mine->mutex);
+		found = mine->norphans > 0;
+		if (found)
+			orphan = mine->orphans[--mine->norphans];
+		SpinLockRelease(&mine->mutex);
+		if (found)
+			atq_task_settle_orphan(&worker_runner, &orphan);
+	}
+}
+
+/*
+ * Claims the next tasks; false when there are none, or when the extension is
+ * not there any more.
+ */
+static bool
+claim_more(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			limit = FIRST_CLAIM;
+	bool		found = false;
+
+	atq_claim_release(claim, slot);
+	if (!atq_lane_has_work(lane, now))
+		return false;
+	if (task_ms > 0)
+		limit = (int) Max(1, Min(CLAIM_MS / task_ms, claim->room));
+	begin_transaction();
+	if (!atq_registry_installed())
+	{
+		atq_lane_park(lane);
+		slot->release = true;
+	}
+	else
+	{
+		if (atq_shared->lanes[lane].next_due <= now)
+		{
+			atq_claim_promote_due(lane);
+			CommitTransactionCommand();
+			begin_transaction();
+		}
+		found = atq_claim_next(claim, slot, limit);
+	}
+	CommitTransactionCommand();
+	note_progress();
+	if (found)
+		set_state(ATQ_SLOT_BUSY);
+	return found;
+}
+
+/* The lane works: it is in no need of a pause. */
+static void
+note_progress(void)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+
+	SpinLockAcquire(&mine->mutex);
+	mine->failures = 0;
+	mine->pending_since = 0;
+	SpinLockRelease(&mine->mutex);
+}
+
+static void
+run_next(void)
+{
+	AtqCandidate *candidate = &claim->candidates[claim->next++];
+	TimestampTz before = GetCurrentTimestamp();
+	double		ms;
+
+	SpinLockAcquire(&slot->mutex);
+	slot->line = claim->line;
+	slot->task_started_at = before;
+	slot->unrun_id = claim->next < claim->count ?
+		claim->candidates[claim->next].id : ATQ_ID_NONE;
+	SpinLockRelease(&slot->mutex);
+	if (atq_task_run(&worker_runner, claim->durable, candidate))
+	{
+		ms = (GetCurrentTimestamp() - before) / 1000.0;
+		task_ms = task_ms == 0 ? ms : task_ms * 0.8 + ms * 0.2;
+		wipe_session();
+	}
+	pgstat_report_stat(false);
+	if (atq_claim_overtaken(claim))
+		atq_claim_release(claim, slot);
+}
+
+/*
+ * Waits for the latch; false when the worker has been idle long enough.
+ * It is marked idle before it looks for work once more, so that whoever
+ * announces work either is seen by that look or sees the mark.
+ */
+static bool
+wait_for_work(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz deadline;
+
+	if (slot->state != ATQ_SLOT_IDLE)
+	{
+		set_state(ATQ_SLOT_IDLE);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		pgstat_report_stat(true);
+	}
+	ResetLatch(MyLatch);
+	if (claim_more() || slot->release)
+		return true;
+	deadline = TimestampTzPlusMilliseconds(slot->idle_since,
+										   atq_worker_idle_timeout_ms);
+	if (now >= deadline && atq_shared->lanes[lane].next_due > deadline)
+		return false;
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 idle_wait_ms(now, deadline), idle_wait_event);
+	if (sibling_holds_claim())
+		(void) atq_claim_steal(lane, slot, STEAL_AFTER_MS);
+	return true;
+}
+
+/* Until the idle timeout, the next due task, or a look at the siblings. */
+static long
+idle_wait_ms(TimestampTz now, TimestampTz deadline)
+{
+	TimestampTz due = atq_shared->lanes[lane].next_due;
+	TimestampTz until = Max(deadline, now);
+	long		ms;
+
+	if (due != DT_NOEND)
+		until = due;
+	ms = TimestampDifferenceMilliseconds(now, until);
+	if (sibling_holds_claim())
+		ms = Min(ms, STEAL_AFTER_MS);
+	return Max(ms, 1);
+}
+
+static bool
+sibling_holds_claim(void)
+{
+	bool		holds = false;
+
+	for (int i = 0; i < atq_shared->nslots && !holds; i++)
+	{
+		AtqSlot    *other = &atq_shared->slots[i];
+
+		holds = other != slot && other->lane == lane &&
+			other->unrun_id != ATQ_ID_NONE;
+	}
+	return holds;
+}
+
+static void
+set_state(AtqSlotState state)
+{
+	SpinLockAcquire(&slot->mutex);
+	if (state == ATQ_SLOT_IDLE && slot->state != ATQ_SLOT_IDLE)
+		slot->idle_since = GetCurrentTimestamp();
+	slot->state = state;
+	SpinLockRelease(&slot->mutex);
+}
+
+static void
+begin_transaction(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+}
+
+/*
+ * Cursors that would survive the transaction are closed, deferred triggers
+ * run now: at the commit itself no user code is left to run.
+ */
+static void
+finish_transaction(void)
+{
+	PortalHashTableDeleteAll();
+	AfterTriggerFireDeferred();
+	PortalHashTableDeleteAll();
+	temp_used = (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0;
+}
+
+static bool
+never(const ErrorData *error)
+{
+	return false;
+}
+
+/* What DISCARD ALL would do, less what the task's end has done already. */
+static void
+wipe_session(void)
+{
+	DropAllPreparedStatements();
+	LockReleaseAll(USER_LOCKMETHOD, true);
+	ResetSequenceCaches();
+	if (temp_used)
+	{
+		temp_used = false;
+		begin_transaction();
+		ResetTempTableNamespace();
+		CommitTransactionCommand();
+	}
+}
