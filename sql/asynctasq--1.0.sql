@@ -1,0 +1,932 @@
+/* asynctasq 1.0: types, tables, functions, views, grants, comments */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION asynctasq" to load this file. \quit
+
+------------------------------------------------------------------------
+-- The wire type
+------------------------------------------------------------------------
+
+/* ---------------------------------------------------------------------
+ * The type msgpack
+ * ------------------------------------------------------------------ */
+
+CREATE TYPE asynctasq.msgpack;
+
+CREATE FUNCTION asynctasq.msgpack_in(pg_catalog.cstring)
+RETURNS asynctasq.msgpack
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_in'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_out(asynctasq.msgpack)
+RETURNS pg_catalog.cstring
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_out'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_recv(pg_catalog.internal)
+RETURNS asynctasq.msgpack
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_recv'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_send(asynctasq.msgpack)
+RETURNS pg_catalog.bytea
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_send'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE asynctasq.msgpack (
+    INPUT = asynctasq.msgpack_in,
+    OUTPUT = asynctasq.msgpack_out,
+    RECEIVE = asynctasq.msgpack_recv,
+    SEND = asynctasq.msgpack_send,
+    INTERNALLENGTH = VARIABLE,
+    ALIGNMENT = int4,
+    STORAGE = extended,
+    CATEGORY = 'U'
+);
+
+COMMENT ON TYPE asynctasq.msgpack IS
+    'MessagePack value; its text form is tagged JSON, its binary form the raw bytes';
+COMMENT ON FUNCTION asynctasq.msgpack_in(pg_catalog.cstring) IS
+    'returns the MessagePack value of tagged JSON; 22P02 for bad JSON, 54000 beyond asynctasq.max_payload or max_depth';
+COMMENT ON FUNCTION asynctasq.msgpack_out(asynctasq.msgpack) IS
+    'returns tagged JSON, lossless and with keys in their order';
+COMMENT ON FUNCTION asynctasq.msgpack_recv(pg_catalog.internal) IS
+    'returns the MessagePack value of raw bytes; 22P03 when they are malformed';
+COMMENT ON FUNCTION asynctasq.msgpack_send(asynctasq.msgpack) IS
+    'returns the raw MessagePack bytes';
+
+/* Casts */
+
+CREATE FUNCTION asynctasq.msgpack(pg_catalog.json)
+RETURNS asynctasq.msgpack
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_from_json'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack(pg_catalog.jsonb)
+RETURNS asynctasq.msgpack
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_from_jsonb'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack(pg_catalog.bytea)
+RETURNS asynctasq.msgpack
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_from_bytea'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_to_json(asynctasq.msgpack)
+RETURNS pg_catalog.json
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_to_json'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_to_jsonb(asynctasq.msgpack)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_to_jsonb'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE CAST (pg_catalog.json AS asynctasq.msgpack)
+    WITH FUNCTION asynctasq.msgpack(pg_catalog.json) AS IMPLICIT;
+CREATE CAST (pg_catalog.jsonb AS asynctasq.msgpack)
+    WITH FUNCTION asynctasq.msgpack(pg_catalog.jsonb) AS IMPLICIT;
+CREATE CAST (pg_catalog.bytea AS asynctasq.msgpack)
+    WITH FUNCTION asynctasq.msgpack(pg_catalog.bytea);
+CREATE CAST (asynctasq.msgpack AS pg_catalog.json)
+    WITH FUNCTION asynctasq.msgpack_to_json(asynctasq.msgpack);
+CREATE CAST (asynctasq.msgpack AS pg_catalog.jsonb)
+    WITH FUNCTION asynctasq.msgpack_to_jsonb(asynctasq.msgpack);
+CREATE CAST (asynctasq.msgpack AS pg_catalog.bytea) WITHOUT FUNCTION;
+
+COMMENT ON FUNCTION asynctasq.msgpack(pg_catalog.json) IS
+    'returns the MessagePack value of tagged JSON, keys in their order; 22P02 for a bad tag, 54000 beyond the limits';
+COMMENT ON FUNCTION asynctasq.msgpack(pg_catalog.jsonb) IS
+    'returns the MessagePack value of tagged JSON; 22P02 for a bad tag, 54000 beyond the limits';
+COMMENT ON FUNCTION asynctasq.msgpack(pg_catalog.bytea) IS
+    'returns the bytes as a MessagePack value; 22P03 when they are malformed, 22021 for bad UTF-8, 54000 beyond the limits';
+COMMENT ON FUNCTION asynctasq.msgpack_to_json(asynctasq.msgpack) IS
+    'returns tagged JSON, lossless and with keys in their order';
+COMMENT ON FUNCTION asynctasq.msgpack_to_jsonb(asynctasq.msgpack) IS
+    'returns tagged JSON, lossless but for the order of keys';
+COMMENT ON CAST (pg_catalog.json AS asynctasq.msgpack) IS
+    'tagged JSON to MessagePack';
+COMMENT ON CAST (pg_catalog.jsonb AS asynctasq.msgpack) IS
+    'tagged JSON to MessagePack';
+COMMENT ON CAST (pg_catalog.bytea AS asynctasq.msgpack) IS
+    'raw MessagePack bytes, checked';
+COMMENT ON CAST (asynctasq.msgpack AS pg_catalog.json) IS
+    'MessagePack to tagged JSON';
+COMMENT ON CAST (asynctasq.msgpack AS pg_catalog.jsonb) IS
+    'MessagePack to tagged JSON';
+COMMENT ON CAST (asynctasq.msgpack AS pg_catalog.bytea) IS
+    'raw MessagePack bytes';
+
+/* Access */
+
+CREATE FUNCTION asynctasq.msgpack_field(asynctasq.msgpack, pg_catalog.text)
+RETURNS asynctasq.msgpack
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_field'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_field_text(asynctasq.msgpack, pg_catalog.text)
+RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_field_text'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_item(asynctasq.msgpack, pg_catalog.int4)
+RETURNS asynctasq.msgpack
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_item'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_item_text(asynctasq.msgpack, pg_catalog.int4)
+RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'atq_sql_msgpack_item_text'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE OPERATOR asynctasq.-> (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = pg_catalog.text,
+    FUNCTION = asynctasq.msgpack_field
+);
+CREATE OPERATOR asynctasq.->> (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = pg_catalog.text,
+    FUNCTION = asynctasq.msgpack_field_text
+);
+CREATE OPERATOR asynctasq.-> (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = pg_catalog.int4,
+    FUNCTION = asynctasq.msgpack_item
+);
+CREATE OPERATOR asynctasq.->> (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = pg_catalog.int4,
+    FUNCTION = asynctasq.msgpack_item_text
+);
+
+COMMENT ON FUNCTION asynctasq.msgpack_field(asynctasq.msgpack, pg_catalog.text) IS
+    'returns the value of a map''s text key, NULL when there is none';
+COMMENT ON FUNCTION asynctasq.msgpack_field_text(asynctasq.msgpack, pg_catalog.text) IS
+    'returns the value of a map''s text key as text, NULL when there is none or it is nil';
+COMMENT ON FUNCTION asynctasq.msgpack_item(asynctasq.msgpack, pg_catalog.int4) IS
+    'returns an item of a list or set, counted from 0 or backwards from -1, or the value of a map''s integer key; NULL when there is none';
+COMMENT ON FUNCTION asynctasq.msgpack_item_text(asynctasq.msgpack, pg_catalog.int4) IS
+    'returns an item of a list or set, or the value of a map''s integer key, as text; NULL when there is none or it is nil';
+COMMENT ON OPERATOR asynctasq.-> (asynctasq.msgpack, pg_catalog.text) IS
+    'value of a map''s key';
+COMMENT ON OPERATOR asynctasq.->> (asynctasq.msgpack, pg_catalog.text) IS
+    'value of a map''s key as text';
+COMMENT ON OPERATOR asynctasq.-> (asynctasq.msgpack, pg_catalog.int4) IS
+    'item of a list or set';
+COMMENT ON OPERATOR asynctasq.->> (asynctasq.msgpack, pg_catalog.int4) IS
+    'item of a list or set as text';
+
+/* Comparison: that of the bytes, by the functions of bytea */
+
+CREATE FUNCTION asynctasq.msgpack_eq(asynctasq.msgpack, asynctasq.msgpack)
+RETURNS pg_catalog.bool
+AS 'byteaeq' LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_ne(asynctasq.msgpack, asynctasq.msgpack)
+RETURNS pg_catalog.bool
+AS 'byteane' LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_lt(asynctasq.msgpack, asynctasq.msgpack)
+RETURNS pg_catalog.bool
+AS 'bytealt' LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_le(asynctasq.msgpack, asynctasq.msgpack)
+RETURNS pg_catalog.bool
+AS 'byteale' LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_gt(asynctasq.msgpack, asynctasq.msgpack)
+RETURNS pg_catalog.bool
+AS 'byteagt' LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_ge(asynctasq.msgpack, asynctasq.msgpack)
+RETURNS pg_catalog.bool
+AS 'byteage' LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_cmp(asynctasq.msgpack, asynctasq.msgpack)
+RETURNS pg_catalog.int4
+AS 'byteacmp' LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_hash(asynctasq.msgpack)
+RETURNS pg_catalog.int4
+AS 'hashvarlena' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.msgpack_hash_extended(asynctasq.msgpack, pg_catalog.int8)
+RETURNS pg_catalog.int8
+AS 'hashvarlenaextended' LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE OPERATOR asynctasq.= (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = asynctasq.msgpack,
+    FUNCTION = asynctasq.msgpack_eq,
+    COMMUTATOR = OPERATOR(asynctasq.=), NEGATOR = OPERATOR(asynctasq.<>),
+    RESTRICT = pg_catalog.eqsel, JOIN = pg_catalog.eqjoinsel,
+    HASHES, MERGES
+);
+CREATE OPERATOR asynctasq.<> (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = asynctasq.msgpack,
+    FUNCTION = asynctasq.msgpack_ne,
+    COMMUTATOR = OPERATOR(asynctasq.<>), NEGATOR = OPERATOR(asynctasq.=),
+    RESTRICT = pg_catalog.neqsel, JOIN = pg_catalog.neqjoinsel
+);
+CREATE OPERATOR asynctasq.< (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = asynctasq.msgpack,
+    FUNCTION = asynctasq.msgpack_lt,
+    COMMUTATOR = OPERATOR(asynctasq.>), NEGATOR = OPERATOR(asynctasq.>=),
+    RESTRICT = pg_catalog.scalarltsel, JOIN = pg_catalog.scalarltjoinsel
+);
+CREATE OPERATOR asynctasq.<= (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = asynctasq.msgpack,
+    FUNCTION = asynctasq.msgpack_le,
+    COMMUTATOR = OPERATOR(asynctasq.>=), NEGATOR = OPERATOR(asynctasq.>),
+    RESTRICT = pg_catalog.scalarlesel, JOIN = pg_catalog.scalarlejoinsel
+);
+CREATE OPERATOR asynctasq.> (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = asynctasq.msgpack,
+    FUNCTION = asynctasq.msgpack_gt,
+    COMMUTATOR = OPERATOR(asynctasq.<), NEGATOR = OPERATOR(asynctasq.<=),
+    RESTRICT = pg_catalog.scalargtsel, JOIN = pg_catalog.scalargtjoinsel
+);
+CREATE OPERATOR asynctasq.>= (
+    LEFTARG = asynctasq.msgpack, RIGHTARG = asynctasq.msgpack,
+    FUNCTION = asynctasq.msgpack_ge,
+    COMMUTATOR = OPERATOR(asynctasq.<=), NEGATOR = OPERATOR(asynctasq.<),
+    RESTRICT = pg_catalog.scalargesel, JOIN = pg_catalog.scalargejoinsel
+);
+
+CREATE OPERATOR CLASS asynctasq.msgpack_ops
+DEFAULT FOR TYPE asynctasq.msgpack USING btree AS
+    OPERATOR 1 asynctasq.<,
+    OPERATOR 2 asynctasq.<=,
+    OPERATOR 3 asynctasq.=,
+    OPERATOR 4 asynctasq.>=,
+    OPERATOR 5 asynctasq.>,
+    FUNCTION 1 asynctasq.msgpack_cmp(asynctasq.msgpack, asynctasq.msgpack);
+
+CREATE OPERATOR CLASS asynctasq.msgpack_ops
+DEFAULT FOR TYPE asynctasq.msgpack USING hash AS
+    OPERATOR 1 asynctasq.=,
+    FUNCTION 1 asynctasq.msgpack_hash(asynctasq.msgpack),
+    FUNCTION 2 asynctasq.msgpack_hash_extended(asynctasq.msgpack, pg_catalog.int8);
+
+COMMENT ON FUNCTION asynctasq.msgpack_eq(asynctasq.msgpack, asynctasq.msgpack) IS
+    'returns whether the bytes of the first are equal to those of the second';
+COMMENT ON OPERATOR asynctasq.= (asynctasq.msgpack, asynctasq.msgpack) IS
+    'equal, by bytes';
+COMMENT ON FUNCTION asynctasq.msgpack_ne(asynctasq.msgpack, asynctasq.msgpack) IS
+    'returns whether the bytes of the first are not equal to those of the second';
+COMMENT ON OPERATOR asynctasq.<> (asynctasq.msgpack, asynctasq.msgpack) IS
+    'not equal, by bytes';
+COMMENT ON FUNCTION asynctasq.msgpack_lt(asynctasq.msgpack, asynctasq.msgpack) IS
+    'returns whether the bytes of the first are less than those of the second';
+COMMENT ON OPERATOR asynctasq.< (asynctasq.msgpack, asynctasq.msgpack) IS
+    'less than, by bytes';
+COMMENT ON FUNCTION asynctasq.msgpack_le(asynctasq.msgpack, asynctasq.msgpack) IS
+    'returns whether the bytes of the first are less than or equal to those of the second';
+COMMENT ON OPERATOR asynctasq.<= (asynctasq.msgpack, asynctasq.msgpack) IS
+    'less than or equal, by bytes';
+COMMENT ON FUNCTION asynctasq.msgpack_gt(asynctasq.msgpack, asynctasq.msgpack) IS
+    'returns whether the bytes of the first are greater than those of the second';
+COMMENT ON OPERATOR asynctasq.> (asynctasq.msgpack, asynctasq.msgpack) IS
+    'greater than, by bytes';
+COMMENT ON FUNCTION asynctasq.msgpack_ge(asynctasq.msgpack, asynctasq.msgpack) IS
+    'returns whether the bytes of the first are greater than or equal to those of the second';
+COMMENT ON OPERATOR asynctasq.>= (asynctasq.msgpack, asynctasq.msgpack) IS
+    'greater than or equal, by bytes';
+COMMENT ON FUNCTION asynctasq.msgpack_cmp(asynctasq.msgpack, asynctasq.msgpack) IS
+    'returns less than, equal to or greater than zero as the bytes compare';
+COMMENT ON FUNCTION asynctasq.msgpack_hash(asynctasq.msgpack) IS
+    'returns a 32-bit hash of the bytes';
+COMMENT ON FUNCTION asynctasq.msgpack_hash_extended(asynctasq.msgpack, pg_catalog.int8) IS
+    'returns a 64-bit hash of the bytes with a seed';
+COMMENT ON OPERATOR CLASS asynctasq.msgpack_ops USING btree IS
+    'orders MessagePack values by their bytes';
+COMMENT ON OPERATOR CLASS asynctasq.msgpack_ops USING hash IS
+    'hashes MessagePack values by their bytes';
+COMMENT ON OPERATOR FAMILY asynctasq.msgpack_ops USING btree IS
+    'orders MessagePack values by their bytes';
+COMMENT ON OPERATOR FAMILY asynctasq.msgpack_ops USING hash IS
+    'hashes MessagePack values by their bytes';
+
+------------------------------------------------------------------------
+-- Registries
+------------------------------------------------------------------------
+
+CREATE TABLE asynctasq.queue (
+	id pg_catalog.int4 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	owner pg_catalog.regrole NOT NULL,
+	name pg_catalog.text COLLATE "C" NOT NULL,
+	durable pg_catalog.bool NOT NULL DEFAULT false,
+	paused pg_catalog.bool NOT NULL DEFAULT false,
+	max_concurrency pg_catalog.int4,
+	lost pg_catalog.int8 NOT NULL DEFAULT 0,
+	lost_at pg_catalog.timestamptz,
+	CONSTRAINT queue_owner_name_key UNIQUE (owner, name),
+	CONSTRAINT queue_max_concurrency_check CHECK (max_concurrency OPERATOR(pg_catalog.>) 0)
+);
+COMMENT ON TABLE asynctasq.queue IS
+'Queues: lines of tasks, each owned by the role that its handlers run as.';
+
+CREATE TABLE asynctasq.handler (
+	name pg_catalog.text COLLATE "C" PRIMARY KEY,
+	role pg_catalog.regrole NOT NULL,
+	function pg_catalog.text NOT NULL,
+	queue pg_catalog.text COLLATE "C" NOT NULL,
+	max_attempts pg_catalog.int4 NOT NULL,
+	retry_delay pg_catalog.interval NOT NULL,
+	retry_strategy pg_catalog.text COLLATE "C" NOT NULL,
+	timeout pg_catalog.interval,
+	priority pg_catalog.int4 NOT NULL,
+	should_retry pg_catalog.text,
+	on_failure pg_catalog.text,
+	keep_result pg_catalog.bool NOT NULL,
+	group_size pg_catalog.int4 NOT NULL
+);
+COMMENT ON TABLE asynctasq.handler IS
+'Handlers: registered functions, by qualified signature, and the defaults of their tasks.';
+
+CREATE TABLE asynctasq.handler_grant (
+	handler pg_catalog.text COLLATE "C" NOT NULL
+		REFERENCES asynctasq.handler (name) ON DELETE CASCADE,
+	role pg_catalog.regrole NOT NULL,
+	CONSTRAINT handler_grant_pkey PRIMARY KEY (handler, role)
+);
+COMMENT ON TABLE asynctasq.handler_grant IS
+'Roles that may dispatch to a handler without being members of its role; "-" is PUBLIC.';
+
+CREATE TABLE asynctasq.model (
+	orm pg_catalog.text COLLATE "C" NOT NULL,
+	class pg_catalog.text COLLATE "C" NOT NULL,
+	owner pg_catalog.regrole NOT NULL,
+	relation pg_catalog.regclass NOT NULL,
+	relation_name pg_catalog.text NOT NULL,
+	key pg_catalog.text[],
+	on_missing pg_catalog.text COLLATE "C" NOT NULL,
+	CONSTRAINT model_pkey PRIMARY KEY (orm, class)
+);
+COMMENT ON TABLE asynctasq.model IS
+'Models: ORM class names bound to a table and its key; key is NULL where it is the primary key.';
+
+------------------------------------------------------------------------
+-- Tasks
+------------------------------------------------------------------------
+
+CREATE SEQUENCE asynctasq.task_id_seq;
+COMMENT ON SEQUENCE asynctasq.task_id_seq IS
+'Ids of tasks. A logged sequence of its own, so that ids never repeat after a crash.';
+
+CREATE TABLE asynctasq.task (
+	id pg_catalog.int8 NOT NULL,
+	dispatched_at pg_catalog.timestamptz NOT NULL,
+	run_at pg_catalog.timestamptz,
+	queue_id pg_catalog.int4 NOT NULL,
+	priority pg_catalog.int4 NOT NULL,
+	attempt pg_catalog.int4 NOT NULL,
+	durable pg_catalog.bool NOT NULL,
+	task pg_catalog.text COLLATE "C" NOT NULL,
+	args asynctasq.msgpack NOT NULL,
+	max_attempts pg_catalog.int4,
+	retry_delay pg_catalog.interval,
+	timeout pg_catalog.interval,
+	correlation_id pg_catalog.text
+) PARTITION BY LIST (durable);
+CREATE UNLOGGED TABLE asynctasq.task_unlogged
+	PARTITION OF asynctasq.task FOR VALUES IN (false);
+CREATE TABLE asynctasq.task_logged
+	PARTITION OF asynctasq.task FOR VALUES IN (true);
+CREATE UNIQUE INDEX task_unlogged_id ON asynctasq.task_unlogged (id);
+CREATE UNIQUE INDEX task_logged_id ON asynctasq.task_logged (id);
+CREATE INDEX task_unlogged_ready ON asynctasq.task_unlogged
+	(queue_id, priority, id) WHERE run_at IS NULL;
+CREATE INDEX task_logged_ready ON asynctasq.task_logged
+	(queue_id, priority, id) WHERE run_at IS NULL;
+CREATE INDEX task_unlogged_delayed ON asynctasq.task_unlogged
+	(queue_id, run_at) WHERE run_at IS NOT NULL;
+CREATE INDEX task_logged_delayed ON asynctasq.task_logged
+	(queue_id, run_at) WHERE run_at IS NOT NULL;
+COMMENT ON TABLE asynctasq.task IS
+'Tasks that are ready (run_at is NULL) or delayed. A row is removed by the transaction that runs its task.';
+
+CREATE TABLE asynctasq.dead_letter (
+	id pg_catalog.int8 PRIMARY KEY,
+	queue_id pg_catalog.int4 NOT NULL,
+	priority pg_catalog.int4 NOT NULL,
+	attempt pg_catalog.int4 NOT NULL,
+	task pg_catalog.text COLLATE "C" NOT NULL,
+	args asynctasq.msgpack NOT NULL,
+	max_attempts pg_catalog.int4,
+	retry_delay pg_catalog.interval,
+	timeout pg_catalog.interval,
+	correlation_id pg_catalog.text,
+	dispatched_at pg_catalog.timestamptz NOT NULL,
+	started_at pg_catalog.timestamptz,
+	failed_at pg_catalog.timestamptz NOT NULL,
+	error pg_catalog.jsonb NOT NULL
+);
+COMMENT ON TABLE asynctasq.dead_letter IS
+'Dead letters: tasks that failed and will not be tried again unless retry() is called.';
+
+CREATE TABLE asynctasq.result (
+	id pg_catalog.int8 PRIMARY KEY,
+	queue_id pg_catalog.int4 NOT NULL,
+	priority pg_catalog.int4 NOT NULL,
+	attempt pg_catalog.int4 NOT NULL,
+	max_attempts pg_catalog.int4 NOT NULL,
+	status pg_catalog.text COLLATE "C" NOT NULL,
+	task pg_catalog.text COLLATE "C" NOT NULL,
+	args asynctasq.msgpack NOT NULL,
+	correlation_id pg_catalog.text,
+	dispatched_at pg_catalog.timestamptz NOT NULL,
+	started_at pg_catalog.timestamptz,
+	finished_at pg_catalog.timestamptz NOT NULL,
+	result pg_catalog.jsonb,
+	error pg_catalog.jsonb
+);
+CREATE INDEX result_finished_at ON asynctasq.result (finished_at);
+COMMENT ON TABLE asynctasq.result IS
+'Outcomes of completed tasks whose handler keeps results, and of cancelled tasks, for asynctasq.result_retention.';
+
+CREATE UNLOGGED TABLE asynctasq.crash_mark (
+	queue_id pg_catalog.int4 PRIMARY KEY
+		REFERENCES asynctasq.queue (id) ON DELETE CASCADE
+);
+COMMENT ON TABLE asynctasq.crash_mark IS
+'One row for each queue that is not durable and has been seen since the last crash, which empties this table too.';
+
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.queue', '');
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.queue_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.handler', '');
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.handler_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.model', '');
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.task_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.task_logged', '');
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.dead_letter', '');
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.result', '');
+
+-- Whoever changes a registry, by whatever statement: the caches follow.
+CREATE FUNCTION asynctasq.registry_changed() RETURNS pg_catalog.trigger
+	AS 'MODULE_PATHNAME', 'atq_registry_changed' LANGUAGE C;
+COMMENT ON FUNCTION asynctasq.registry_changed() IS
+'Trigger function: empties the caches of registries in all backends.';
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
+	ON asynctasq.queue FOR EACH STATEMENT
+	EXECUTE FUNCTION asynctasq.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
+	ON asynctasq.handler FOR EACH STATEMENT
+	EXECUTE FUNCTION asynctasq.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
+	ON asynctasq.handler_grant FOR EACH STATEMENT
+	EXECUTE FUNCTION asynctasq.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
+	ON asynctasq.model FOR EACH STATEMENT
+	EXECUTE FUNCTION asynctasq.registry_changed();
+
+------------------------------------------------------------------------
+-- Arguments and dispatching
+------------------------------------------------------------------------
+
+CREATE FUNCTION asynctasq.args() RETURNS asynctasq.msgpack
+	AS 'MODULE_PATHNAME', 'atq_sql_args_none'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.args() IS
+'No arguments: an empty map.';
+
+CREATE FUNCTION asynctasq.args(VARIADIC pg_catalog."any") RETURNS asynctasq.msgpack
+	AS 'MODULE_PATHNAME', 'atq_sql_args'
+	LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.args(pg_catalog."any") IS
+'Arguments of a task: name, value, ... A row of a table that has a key becomes a reference to it. Errors: 22023 odd number of arguments, 22004 a name that is null, 22P03 a name given twice, 54000 too large or too deep.';
+
+CREATE FUNCTION asynctasq.set(pg_catalog.anyarray) RETURNS asynctasq.msgpack
+	AS 'MODULE_PATHNAME', 'atq_sql_set'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.set(pg_catalog.anyarray) IS
+'The elements of an array as a set, which Python reads as a set.';
+
+CREATE FUNCTION asynctasq.ref(pg_catalog.record) RETURNS asynctasq.msgpack
+	AS 'MODULE_PATHNAME', 'atq_sql_ref_row'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.ref(pg_catalog.record) IS
+'A reference to the given row of a table. Errors: 42P16 the table has no key, 22004 a key column is null.';
+
+CREATE FUNCTION asynctasq.ref(class pg_catalog.text, VARIADIC key pg_catalog."any") RETURNS asynctasq.msgpack
+	AS 'MODULE_PATHNAME', 'atq_sql_ref_key'
+	LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.ref(pg_catalog.text, pg_catalog."any") IS
+'A reference to a row of a registered model by the values of its key; the table is not read. Errors: 42704 the model is not registered, 22004 a value is null.';
+
+CREATE FUNCTION asynctasq.dispatch(
+	task pg_catalog.text,
+	args asynctasq.msgpack DEFAULT '{}',
+	queue pg_catalog.text DEFAULT NULL,
+	delay pg_catalog.interval DEFAULT NULL,
+	run_at pg_catalog.timestamptz DEFAULT NULL,
+	priority pg_catalog.int4 DEFAULT NULL,
+	max_attempts pg_catalog.int4 DEFAULT NULL,
+	retry_delay pg_catalog.interval DEFAULT NULL,
+	timeout pg_catalog.interval DEFAULT NULL,
+	correlation_id pg_catalog.text DEFAULT NULL) RETURNS pg_catalog.int8
+	AS 'MODULE_PATHNAME', 'atq_sql_dispatch'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.dispatch(pg_catalog.text, asynctasq.msgpack, pg_catalog.text, pg_catalog.interval, pg_catalog.timestamptz, pg_catalog.int4, pg_catalog.int4, pg_catalog.interval, pg_catalog.interval, pg_catalog.text) IS
+'Dispatches a task to a handler and returns its id. It runs after the commit of this transaction, or after delay or at run_at. Options that are NULL are the handler''s. Errors: 42704 the handler does not exist, 42501 not allowed to dispatch to it, 22023 an option out of range or arguments that are no map, 54000 arguments too large or too deep, 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.dispatch_many(
+	task pg_catalog.text,
+	args asynctasq.msgpack[],
+	queue pg_catalog.text DEFAULT NULL,
+	delay pg_catalog.interval DEFAULT NULL,
+	run_at pg_catalog.timestamptz DEFAULT NULL,
+	priority pg_catalog.int4 DEFAULT NULL,
+	max_attempts pg_catalog.int4 DEFAULT NULL,
+	retry_delay pg_catalog.interval DEFAULT NULL,
+	timeout pg_catalog.interval DEFAULT NULL,
+	correlation_id pg_catalog.text DEFAULT NULL) RETURNS SETOF pg_catalog.int8
+	AS 'MODULE_PATHNAME', 'atq_sql_dispatch_many'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.dispatch_many(pg_catalog.text, asynctasq.msgpack[], pg_catalog.text, pg_catalog.interval, pg_catalog.timestamptz, pg_catalog.int4, pg_catalog.int4, pg_catalog.interval, pg_catalog.interval, pg_catalog.text) IS
+'Dispatches one task for each element of args, all with the same options, and returns their ids in order. Errors as dispatch().';
+
+CREATE FUNCTION asynctasq.dispatch_payload(
+	payload pg_catalog.bytea,
+	delay pg_catalog.interval DEFAULT NULL) RETURNS pg_catalog.int8
+	AS 'MODULE_PATHNAME', 'atq_sql_dispatch_payload'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.dispatch_payload(pg_catalog.bytea, pg_catalog.interval) IS
+'Dispatches a task as the Python package asynctasq serialised it and returns its id. Queue, attempts and delays are those of its metadata, its task_id becomes the correlation id. Errors: 22P03 no MessagePack, 22023 no task, and as dispatch().';
+
+CREATE FUNCTION asynctasq.drain(
+	queue pg_catalog.text DEFAULT NULL,
+	max_tasks pg_catalog.int4 DEFAULT NULL) RETURNS pg_catalog.int8
+	AS 'MODULE_PATHNAME', 'atq_sql_drain'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.drain(pg_catalog.text, pg_catalog.int4) IS
+'Runs due tasks of the current user''s queues, or of one of them, in this transaction, each in a subtransaction, and returns how many ran: for tests. Errors: 42704 no such queue of the current user, 22023 max_tasks is negative, 55000 called from inside a task, 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.current_task(
+	OUT id pg_catalog.int8,
+	OUT task pg_catalog.text,
+	OUT queue pg_catalog.text,
+	OUT status pg_catalog.text,
+	OUT args pg_catalog.jsonb,
+	OUT attempt pg_catalog.int4,
+	OUT max_attempts pg_catalog.int4,
+	OUT priority pg_catalog.int4,
+	OUT dispatched_at pg_catalog.timestamptz,
+	OUT run_at pg_catalog.timestamptz,
+	OUT started_at pg_catalog.timestamptz,
+	OUT finished_at pg_catalog.timestamptz,
+	OUT result pg_catalog.jsonb,
+	OUT error pg_catalog.jsonb,
+	OUT correlation_id pg_catalog.text,
+	OUT worker_pid pg_catalog.int4)
+	AS 'MODULE_PATHNAME', 'atq_sql_current_task'
+	LANGUAGE C STABLE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.current_task() IS
+'The task that runs in this session, inside a handler, in the form of task_info(); NULL elsewhere.';
+
+CREATE FUNCTION asynctasq.fetch(asynctasq.msgpack) RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_fetch'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.fetch(asynctasq.msgpack) IS
+'The value in plain JSON, its references replaced by the rows they stand for, read now and as the current user. A missing row is a JSON null or an error, as its model says. Errors: 42704 a model is not registered, P0002 a row does not exist.';
+
+------------------------------------------------------------------------
+-- Registration and queues
+------------------------------------------------------------------------
+
+CREATE FUNCTION asynctasq.register_handler(
+	name pg_catalog.text,
+	function pg_catalog.regprocedure,
+	queue pg_catalog.text DEFAULT 'default',
+	max_attempts pg_catalog.int4 DEFAULT 3,
+	retry_delay pg_catalog.interval DEFAULT '60 s',
+	retry_strategy pg_catalog.text DEFAULT 'exponential',
+	timeout pg_catalog.interval DEFAULT NULL,
+	priority pg_catalog.int4 DEFAULT 0,
+	should_retry pg_catalog.regprocedure DEFAULT NULL,
+	on_failure pg_catalog.regprocedure DEFAULT NULL,
+	keep_result pg_catalog.bool DEFAULT false,
+	group_size pg_catalog.int4 DEFAULT 1,
+	run_as pg_catalog.name DEFAULT NULL) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_register_handler'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.register_handler(pg_catalog.text, pg_catalog.regprocedure, pg_catalog.text, pg_catalog.int4, pg_catalog.interval, pg_catalog.text, pg_catalog.interval, pg_catalog.int4, pg_catalog.regprocedure, pg_catalog.regprocedure, pg_catalog.bool, pg_catalog.int4, pg_catalog.name) IS
+'Registers a function as the handler of the tasks of a name, or replaces what is registered. It runs as run_as, or as the current user. Errors: 22004 name or function is null, 22023 a name or an option out of range, 42704 the role does not exist, 42501 not allowed to become the role, the role may not execute a function, or the name is registered for a role that the caller is not a member of, 42809 or 42P13 the function cannot be a handler, 55000 the role is not permitted to log in (before PostgreSQL 17), 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.unregister_handler(name pg_catalog.text) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_unregister_handler'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.unregister_handler(pg_catalog.text) IS
+'Removes a handler and its grants; its tasks stay in their queues. Errors: 22004 name is null, 42704 the handler does not exist, 42501 the caller is not a member of its role, 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.register_model(
+	class pg_catalog.text,
+	relation pg_catalog.regclass,
+	orm pg_catalog.text DEFAULT 'sqlalchemy',
+	key pg_catalog.text[] DEFAULT NULL,
+	on_missing pg_catalog.text DEFAULT NULL) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_register_model'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.register_model(pg_catalog.text, pg_catalog.regclass, pg_catalog.text, pg_catalog.text[], pg_catalog.text) IS
+'Binds a class of an ORM (sqlalchemy, django, tortoise, or postgres) to a table or view and the columns that identify its rows, or replaces what is registered. on_missing says what becomes of a reference to a row that is not there: null (the default of sqlalchemy), error (of the others) or discard, which ends the task. Errors: 22004 class, relation or a column is null, 22023 a name, orm, on_missing or number of columns out of range, 42703, 42701 or 42P10 a column does not exist, is given twice or is a system column, 42P16 no key and no primary key, 42809 the relation is temporary, of the system or has no rows, 42501 not allowed to read it, or the class is registered by a role that the caller is not a member of, 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.unregister_model(
+	class pg_catalog.text,
+	orm pg_catalog.text DEFAULT 'sqlalchemy') RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_unregister_model'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.unregister_model(pg_catalog.text, pg_catalog.text) IS
+'Removes a model. Errors: 22004 class is null, 22023 no such orm, 42704 the model does not exist, 42501 a role that the caller is not a member of has registered it, 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.grant_dispatch(
+	handler pg_catalog.text,
+	role pg_catalog.name) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_grant_dispatch'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.grant_dispatch(pg_catalog.text, pg_catalog.name) IS
+'Allows a role and its members, or public, to dispatch to a handler. Errors: 22004 an argument is null, 42704 the handler or the role does not exist, 42501 the caller is not a member of the handler''s role, 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.revoke_dispatch(
+	handler pg_catalog.text,
+	role pg_catalog.name) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_revoke_dispatch'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.revoke_dispatch(pg_catalog.text, pg_catalog.name) IS
+'Takes back what grant_dispatch() has granted, if it has. Errors as grant_dispatch().';
+
+CREATE FUNCTION asynctasq.create_queue(
+	name pg_catalog.text,
+	durable pg_catalog.bool DEFAULT false,
+	max_concurrency pg_catalog.int4 DEFAULT NULL) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_create_queue'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.create_queue(pg_catalog.text, pg_catalog.bool, pg_catalog.int4) IS
+'Makes a queue of the current user. Tasks of a durable queue survive a crash of the server; at most max_concurrency of them run at once (NULL: no limit). Errors: 22004 name is null, 22023 name or max_concurrency out of range, 42710 the current user has a queue of that name, 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.pause_queue(name pg_catalog.text) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_pause_queue'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.pause_queue(pg_catalog.text) IS
+'Has no further task of a queue begun, until resume_queue(); tasks can still be dispatched to it. Errors: 22004 name is null, 42704 the queue does not exist, 42501 it belongs to a role that the caller is not a member of, 42P09 several such roles have a queue of that name, 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.resume_queue(name pg_catalog.text) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_resume_queue'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.resume_queue(pg_catalog.text) IS
+'Has a queue''s tasks begun again after pause_queue(). Errors as pause_queue().';
+
+CREATE FUNCTION asynctasq.drop_queue(name pg_catalog.text) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_drop_queue'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.drop_queue(pg_catalog.text) IS
+'Removes an empty queue and the results of its tasks. Errors: 55006 it holds tasks or dead letters, and as pause_queue().';
+
+CREATE FUNCTION asynctasq.purge_queue(
+	name pg_catalog.text,
+	dead_letters pg_catalog.bool DEFAULT false) RETURNS pg_catalog.int8
+	AS 'MODULE_PATHNAME', 'atq_sql_purge_queue'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.purge_queue(pg_catalog.text, pg_catalog.bool) IS
+'Removes the waiting tasks of a queue, and its dead letters if asked to, and returns their number; tasks that run are left alone. Errors as pause_queue().';
+
+------------------------------------------------------------------------
+-- Control of tasks, views
+------------------------------------------------------------------------
+
+CREATE FUNCTION asynctasq.cancel(id pg_catalog.int8) RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME', 'atq_sql_cancel'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.cancel(pg_catalog.int8) IS
+'Cancels a task. One that waits is removed when this transaction commits; one that runs is interrupted at once, and its effects are rolled back. Returns false when there is no such task of a queue of the caller''s roles, or when another transaction holds it. Errors: 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.retry(id pg_catalog.int8) RETURNS pg_catalog.bool
+	AS 'MODULE_PATHNAME', 'atq_sql_retry'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.retry(pg_catalog.int8) IS
+'Puts a dead letter back into its queue, with the same id and all its attempts ahead; it runs after the commit of this transaction. Returns false when there is no such dead letter of a queue of the caller''s roles. Errors: 55000 the queue does not exist any more, 25006 in a read-only transaction.';
+
+CREATE FUNCTION asynctasq.result(id pg_catalog.int8) RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_result'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.result(pg_catalog.int8) IS
+'What the handler of a completed task returned, where the handler keeps results, for asynctasq.result_retention; else NULL.';
+
+CREATE FUNCTION asynctasq.wait(
+	id pg_catalog.int8,
+	timeout pg_catalog.interval DEFAULT '30 s') RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_wait'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.wait(pg_catalog.int8, pg_catalog.interval) IS
+'Waits until a task has ended, at most for timeout (NULL: without limit), and returns its result as result() does. NULL at once for a task that is unknown, or not of a queue of the caller''s roles. Errors: the task''s own SQLSTATE when it has failed for good, 57014 it was cancelled or has not ended in time, 55000 it was dispatched by this transaction or waits for itself, 25001 the transaction is not READ COMMITTED, 22023 a negative timeout.';
+
+CREATE FUNCTION asynctasq.task_info(
+	INOUT id pg_catalog.int8,
+	OUT task pg_catalog.text,
+	OUT queue pg_catalog.text,
+	OUT status pg_catalog.text,
+	OUT args pg_catalog.jsonb,
+	OUT attempt pg_catalog.int4,
+	OUT max_attempts pg_catalog.int4,
+	OUT priority pg_catalog.int4,
+	OUT dispatched_at pg_catalog.timestamptz,
+	OUT run_at pg_catalog.timestamptz,
+	OUT started_at pg_catalog.timestamptz,
+	OUT finished_at pg_catalog.timestamptz,
+	OUT result pg_catalog.jsonb,
+	OUT error pg_catalog.jsonb,
+	OUT correlation_id pg_catalog.text,
+	OUT worker_pid pg_catalog.int4)
+	AS 'MODULE_PATHNAME', 'atq_sql_task_info'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.task_info(pg_catalog.int8) IS
+'One task: status is pending, scheduled, running, completed, failed or cancelled, attempt counts the attempts that have started. NULL for a task that is unknown, that has succeeded without a kept result, or that is not of a queue of the caller''s roles. Members of pg_monitor see all tasks, without args and result.';
+
+-- What shared memory knows. Each shows only what the caller may see.
+CREATE FUNCTION asynctasq.worker_slots(
+	OUT pid pg_catalog.int4,
+	OUT database pg_catalog.oid,
+	OUT role pg_catalog.oid,
+	OUT state pg_catalog.text,
+	OUT queue_id pg_catalog.int4,
+	OUT task pg_catalog.text,
+	OUT task_id pg_catalog.int8,
+	OUT attempt pg_catalog.int4,
+	OUT task_started_at pg_catalog.timestamptz,
+	OUT tasks_done pg_catalog.int8,
+	OUT started_at pg_catalog.timestamptz) RETURNS SETOF pg_catalog.record
+	AS 'MODULE_PATHNAME', 'atq_sql_worker_slots'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION asynctasq.worker_slots() IS
+'Worker processes of the caller''s roles in all databases, as stat_workers shows them; queue_id is of the worker''s database.';
+
+CREATE FUNCTION asynctasq.queue_counters(
+	OUT queue_id pg_catalog.int4,
+	OUT completed pg_catalog.int8,
+	OUT failed pg_catalog.int8,
+	OUT retried pg_catalog.int8,
+	OUT cancelled pg_catalog.int8,
+	OUT total_ms pg_catalog.float8,
+	OUT max_ms pg_catalog.float8,
+	OUT per_minute pg_catalog.float8) RETURNS SETOF pg_catalog.record
+	AS 'MODULE_PATHNAME', 'atq_sql_queue_counters'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION asynctasq.queue_counters() IS
+'Attempts that have ended since the server started, by queue of the caller''s roles and outcome, and their times in milliseconds; behind stat_queues.';
+
+CREATE FUNCTION asynctasq.handler_counters(
+	OUT task pg_catalog.text,
+	OUT role pg_catalog.oid,
+	OUT completed pg_catalog.int8,
+	OUT failed pg_catalog.int8,
+	OUT retried pg_catalog.int8,
+	OUT cancelled pg_catalog.int8,
+	OUT total_ms pg_catalog.float8,
+	OUT max_ms pg_catalog.float8,
+	OUT per_minute pg_catalog.float8) RETURNS SETOF pg_catalog.record
+	AS 'MODULE_PATHNAME', 'atq_sql_handler_counters'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION asynctasq.handler_counters() IS
+'Attempts that have ended since the server started, by handler of the caller''s roles and outcome, and their times in milliseconds; behind stat_handlers.';
+
+-- Views read the tables as the extension's owner, and show each role its own.
+CREATE VIEW asynctasq.tasks WITH (security_barrier) AS
+SELECT t.id,
+	t.task::pg_catalog.text AS task,
+	q.name::pg_catalog.text AS queue,
+	CASE WHEN w.task_id IS NOT NULL THEN 'running'
+		WHEN t.run_at IS NOT NULL THEN 'scheduled'
+		ELSE 'pending' END AS status,
+	t.priority,
+	COALESCE(w.attempt, t.attempt) AS attempt,
+	COALESCE(t.max_attempts, h.max_attempts) AS max_attempts,
+	t.dispatched_at,
+	CASE WHEN w.task_id IS NULL THEN t.run_at END AS run_at,
+	t.correlation_id,
+	CASE WHEN pg_catalog.pg_has_role(q.owner::pg_catalog.oid, 'USAGE')
+		THEN t.args::pg_catalog.jsonb END AS args
+FROM asynctasq.task AS t
+	LEFT JOIN asynctasq.queue AS q ON q.id OPERATOR(pg_catalog.=) t.queue_id
+	LEFT JOIN asynctasq.handler AS h ON h.name OPERATOR(pg_catalog.=) t.task
+		AND h.role OPERATOR(pg_catalog.=) q.owner
+	LEFT JOIN (SELECT s.task_id, s.attempt
+		FROM asynctasq.worker_slots() AS s
+		WHERE s.task_id IS NOT NULL AND s.database OPERATOR(pg_catalog.=)
+			(SELECT d.oid FROM pg_catalog.pg_database AS d
+			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())) AS w
+		ON w.task_id OPERATOR(pg_catalog.=) t.id
+WHERE pg_catalog.pg_has_role(q.owner::pg_catalog.oid, 'USAGE')
+	OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW asynctasq.tasks IS
+'Tasks that have not ended, of the queues of the reader''s roles; members of pg_monitor see all, args excepted. id; task: the handler''s name; queue; status: pending, scheduled or running; priority: the smaller number runs first; attempt: attempts that have started; max_attempts; dispatched_at; run_at: when a scheduled task is due; correlation_id; args: in tagged JSON.';
+
+CREATE VIEW asynctasq.dead_letters WITH (security_barrier) AS
+SELECT t.id,
+	t.task::pg_catalog.text AS task,
+	q.name::pg_catalog.text AS queue,
+	t.attempt,
+	CASE WHEN pg_catalog.pg_has_role(q.owner::pg_catalog.oid, 'USAGE')
+		THEN t.args::pg_catalog.jsonb END AS args,
+	t.error,
+	t.failed_at,
+	t.correlation_id
+FROM asynctasq.dead_letter AS t
+	LEFT JOIN asynctasq.queue AS q ON q.id OPERATOR(pg_catalog.=) t.queue_id
+WHERE pg_catalog.pg_has_role(q.owner::pg_catalog.oid, 'USAGE')
+	OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW asynctasq.dead_letters IS
+'Tasks that failed for good, of the queues of the reader''s roles; members of pg_monitor see all, args excepted. id: for retry(); task: the handler''s name; queue; attempt: attempts made; args: in tagged JSON; error: object with sqlstate, message, detail, hint, context, attempt, failed_at; failed_at; correlation_id.';
+
+CREATE VIEW asynctasq.stat_queues WITH (security_barrier) AS
+SELECT q.name::pg_catalog.text AS queue,
+	pg_catalog.pg_get_userbyid(q.owner::pg_catalog.oid) AS owner,
+	q.durable,
+	q.paused,
+	GREATEST(r.ready OPERATOR(pg_catalog.-) COALESCE(w.running, 0), 0) AS ready,
+	s.scheduled,
+	COALESCE(w.running, 0) AS running,
+	COALESCE(c.completed, 0) AS completed,
+	COALESCE(c.failed, 0) AS failed,
+	COALESCE(c.retried, 0) AS retried,
+	CASE WHEN r.ready OPERATOR(pg_catalog.>) COALESCE(w.running, 0)
+		THEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) r.oldest
+		END AS oldest_ready_age,
+	c.total_ms OPERATOR(pg_catalog./) NULLIF(c.completed
+		OPERATOR(pg_catalog.+) c.failed OPERATOR(pg_catalog.+) c.retried
+		OPERATOR(pg_catalog.+) c.cancelled, 0)::pg_catalog.float8 AS mean_ms,
+	COALESCE(c.per_minute, 0) AS per_minute,
+	q.lost,
+	q.lost_at
+FROM asynctasq.queue AS q
+	LEFT JOIN asynctasq.queue_counters() AS c
+		ON c.queue_id OPERATOR(pg_catalog.=) q.id
+	LEFT JOIN (SELECT n.queue_id, pg_catalog.count(*) AS running,
+			pg_catalog.array_agg(n.task_id) AS ids
+		FROM asynctasq.worker_slots() AS n
+		WHERE n.task_id IS NOT NULL AND n.database OPERATOR(pg_catalog.=)
+			(SELECT d.oid FROM pg_catalog.pg_database AS d
+			WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+		GROUP BY n.queue_id) AS w ON w.queue_id OPERATOR(pg_catalog.=) q.id
+	CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS ready,
+			pg_catalog.min(t.dispatched_at) FILTER (WHERE w.ids IS NULL
+				OR t.id OPERATOR(pg_catalog.<>) ALL (w.ids)) AS oldest
+		FROM asynctasq.task AS t
+		WHERE t.queue_id OPERATOR(pg_catalog.=) q.id AND t.run_at IS NULL) AS r
+	CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS scheduled
+		FROM asynctasq.task AS t
+		WHERE t.queue_id OPERATOR(pg_catalog.=) q.id
+			AND t.run_at IS NOT NULL) AS s
+WHERE pg_catalog.pg_has_role(q.owner::pg_catalog.oid, 'USAGE')
+	OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW asynctasq.stat_queues IS
+'Queues of the reader''s roles; members of pg_monitor see all. queue; owner: the role; durable; paused; ready, scheduled, running: tasks now; completed, failed, retried: attempts that ended so since the server started; oldest_ready_age: time since the dispatch of the oldest ready task; mean_ms: of an attempt, in milliseconds; per_minute: attempts that ended in the last minute; lost: tasks that are known to have gone with a crash of the server; lost_at: when a crash last emptied it. Ready tasks are counted by reading them.';
+
+CREATE VIEW asynctasq.stat_workers WITH (security_barrier) AS
+SELECT w.pid,
+	d.datname AS database,
+	CASE WHEN w.role IS NOT NULL
+		THEN pg_catalog.pg_get_userbyid(w.role) END AS role,
+	w.state,
+	q.name::pg_catalog.text AS queue,
+	w.task,
+	w.task_id,
+	w.task_started_at,
+	w.tasks_done,
+	w.started_at
+FROM asynctasq.worker_slots() AS w
+	LEFT JOIN pg_catalog.pg_database AS d
+		ON d.oid OPERATOR(pg_catalog.=) w.database
+	LEFT JOIN asynctasq.queue AS q
+		ON q.id OPERATOR(pg_catalog.=) w.queue_id
+		AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
+COMMENT ON VIEW asynctasq.stat_workers IS
+'Worker processes of the reader''s roles, in all databases; members of pg_monitor see all. pid: NULL while it starts; database; role: as whom it runs tasks, NULL for a scanner, which only looks for them; state: starting, idle or busy; queue, task, task_id, task_started_at: of the running task, NULL when there is none, queue also in another database; tasks_done: since started_at.';
+
+CREATE VIEW asynctasq.stat_handlers WITH (security_barrier) AS
+SELECT h.name::pg_catalog.text AS task,
+	pg_catalog.pg_get_userbyid(h.role::pg_catalog.oid) AS role,
+	COALESCE(n.calls, 0) AS calls,
+	COALESCE(c.failed, 0) AS failures,
+	COALESCE(c.retried, 0) AS retries,
+	COALESCE(c.total_ms, 0) AS total_ms,
+	c.total_ms OPERATOR(pg_catalog./)
+		NULLIF(n.calls, 0)::pg_catalog.float8 AS mean_ms,
+	COALESCE(c.max_ms, 0) AS max_ms
+FROM asynctasq.handler AS h
+	LEFT JOIN asynctasq.handler_counters() AS c
+		ON c.task OPERATOR(pg_catalog.=) h.name
+		AND c.role OPERATOR(pg_catalog.=) h.role::pg_catalog.oid
+	LEFT JOIN LATERAL (SELECT c.completed OPERATOR(pg_catalog.+) c.failed
+		OPERATOR(pg_catalog.+) c.retried
+		OPERATOR(pg_catalog.+) c.cancelled AS calls) AS n ON true
+WHERE pg_catalog.pg_has_role(h.role::pg_catalog.oid, 'USAGE')
+	OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
+COMMENT ON VIEW asynctasq.stat_handlers IS
+'Handlers of the reader''s roles; members of pg_monitor see all. task: the handler''s name; role: as whom it runs; calls: attempts that have ended since the server started; failures: those after which a task failed for good; retries: those that will be made again; total_ms, mean_ms, max_ms: their times in milliseconds, mean_ms NULL before the first.';
+
+------------------------------------------------------------------------
+-- Privileges
+------------------------------------------------------------------------
+
+-- Who may use the schema is the administrator's decision. Tables are nobody's.
+REVOKE ALL ON ALL TABLES IN SCHEMA asynctasq FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA asynctasq FROM PUBLIC;
+REVOKE ALL ON FUNCTION asynctasq.registry_changed() FROM PUBLIC;
+GRANT SELECT ON asynctasq.tasks, asynctasq.dead_letters,
+	asynctasq.stat_queues, asynctasq.stat_workers, asynctasq.stat_handlers
+	TO PUBLIC;
