@@ -1,0 +1,117 @@
+
+=pod
+
+=head1 NAME
+
+AtqTest - what the TAP tests of asynctasq share
+
+=head1 DESCRIPTION
+
+Where the extension was not installed into the server's directories, the file
+named by TEMP_CONFIG, which PostgreSQL::Test::Cluster appends to each
+cluster's configuration, says where it is.
+
+Tests wait on conditions, never for a time: see C<wait_for>.
+
+=cut
+
+package AtqTest;
+
+use strict;
+use warnings;
+
+use Carp;
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(new_cluster create_tenant app app_fails wait_for query_is);
+
+# new_cluster($name, setting => value, ...): a running cluster that preloads
+# the extension.  The pseudo setting "streaming" prepares it for standbys.
+sub new_cluster
+{
+	my ($name, %settings) = @_;
+	my $streaming = delete $settings{streaming};
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(
+		allows_streaming => $streaming,
+		extra => [ '--encoding=UTF8', '--locale=C' ]);
+	$node->append_conf('postgresql.conf', <<~'CONF');
+		shared_preload_libraries = 'asynctasq'
+		shared_buffers = '16MB'
+		log_min_messages = 'info'
+		CONF
+	$node->append_conf('postgresql.conf', "$_ = '$settings{$_}'")
+	  for sort keys %settings;
+	$node->start;
+	return $node;
+}
+
+# create_tenant($node, $db, @roles): the extension in a database, made if need
+# be, and ordinary roles that may use it, each with a schema of its own.
+sub create_tenant
+{
+	my ($node, $db, @roles) = @_;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $db")
+	  if $node->safe_psql('postgres',
+		"SELECT 1 FROM pg_database WHERE datname = '$db'") eq '';
+	$node->safe_psql($db, 'CREATE EXTENSION asynctasq');
+	foreach my $role (@roles)
+	{
+		$node->safe_psql('postgres', "CREATE ROLE $role LOGIN")
+		  if $node->safe_psql('postgres',
+			"SELECT 1 FROM pg_roles WHERE rolname = '$role'") eq '';
+		$node->safe_psql(
+			$db, qq{
+			GRANT USAGE ON SCHEMA asynctasq TO $role;
+			CREATE SCHEMA AUTHORIZATION $role;});
+	}
+	return;
+}
+
+# app($node, $db, $role, $sql): runs SQL as a role; dies on an error.
+sub app
+{
+	my ($node, $db, $role, $sql) = @_;
+
+	return $node->safe_psql($db, $sql, extra_params => [ '-U', $role ]);
+}
+
+# app_fails($node, $db, $role, $sql, $pattern, $name): the SQL must fail with
+# a message, SQLSTATE first, that matches.
+sub app_fails
+{
+	my ($node, $db, $role, $sql, $pattern, $name) = @_;
+	my ($status, $stdout, $stderr) = $node->psql(
+		$db,
+		"\\set VERBOSITY verbose\n$sql",
+		extra_params => [ '-U', $role ]);
+
+	isnt($status, 0, "$name: fails");
+	return like($stderr, $pattern, "$name: message");
+}
+
+# wait_for($node, $db, $sql, $expected): until a query gives what is expected
+# (by default "t"); dies when it does not in time.
+sub wait_for
+{
+	my ($node, $db, $sql, $expected) = @_;
+
+	$node->poll_query_until($db, $sql, $expected // 't')
+	  or croak "waited in vain for: $sql";
+	return;
+}
+
+# query_is($node, $db, $sql, $expected, $name)
+sub query_is
+{
+	my ($node, $db, $sql, $expected, $name) = @_;
+
+	return is($node->safe_psql($db, $sql), $expected, $name);
+}
+
+1;
