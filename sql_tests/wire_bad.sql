@@ -111,10 +111,10 @@ SELECT ('[' || repeat('1,', 100000) || '1]')::msgpack;
 RESET asynctasq.max_payload;
 
 -- JSON that no value is written as
-CREATE FUNCTION pg_temp.json_refusal(json text) RETURNS text
+CREATE FUNCTION pg_temp.json_refusal(input text) RETURNS text
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM json::asynctasq.msgpack;
+    PERFORM input::asynctasq.msgpack;
     RETURN 'accepted';
 EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE;

@@ -10,8 +10,10 @@
  * command has ended.  A worker that runs a task finishes it first, and if that
  * takes long the command fails as it would with any busy session.
  *
- * When the extension is dropped, its workers have nothing to wait for: they
- * leave at the commit.
+ * DROP EXTENSION locks all of our tables, in no order that our processes
+ * know, so they leave before it begins and come back, if it was rolled back,
+ * when its transaction has ended.  Where the extension goes by another command
+ * (DROP OWNED, DROP SCHEMA) they leave at the commit.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,6 +48,7 @@ static void process_utility(PlannedStmt *pstmt, const char *queryString,
 							DestReceiver *dest, QueryCompletion *qc);
 static void object_access(ObjectAccessType access, Oid class_id,
 						  Oid object_id, int sub_id, void *arg);
+static bool drops_extension(Node *statement);
 static Oid	emptied_database(Node *statement);
 static const char *template_name(CreatedbStmt *statement);
 static bool sets_tablespace(AlterDatabaseStmt *statement);
@@ -81,6 +84,12 @@ process_utility(PlannedStmt *pstmt, const char *queryString,
 		prev_ProcessUtility : standard_ProcessUtility;
 	Oid			database = emptied_database(pstmt->utilityStmt);
 
+	if (drops_extension(pstmt->utilityStmt))
+	{
+		atq_notice_leave();
+		atq_lane_hold(MyDatabaseId, HOLD_MS);
+		wait_for_workers(MyDatabaseId);
+	}
 	if (!OidIsValid(database))
 	{
 		next(pstmt, queryString, readOnlyTree, context, params, queryEnv,
@@ -101,6 +110,22 @@ process_utility(PlannedStmt *pstmt, const char *queryString,
 		atq_lane_hold(database, 0);
 	}
 	PG_END_TRY();
+}
+
+static bool
+drops_extension(Node *statement)
+{
+	ListCell   *lc;
+
+	if (!IsA(statement, DropStmt) ||
+		((DropStmt *) statement)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(lc, ((DropStmt *) statement)->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), "asynctasq") == 0)
+			return OidIsValid(get_extension_oid("asynctasq", true));
+	}
+	return false;
 }
 
 /* The database that a statement needs for itself, or InvalidOid. */

@@ -151,6 +151,8 @@ tell_lanes(void)
 static void
 forget_notes(void)
 {
+	if (leave_database)
+		atq_lane_hold(MyDatabaseId, 0);
 	notes = NULL;
 	scan_database = false;
 	leave_database = false;

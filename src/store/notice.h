@@ -20,7 +20,10 @@ extern void atq_notice_add(Oid role, int32 queue_id, int32 priority, int64 id,
 /* Has the database scanned for tasks when the transaction has committed. */
 extern void atq_notice_scan(void);
 
-/* Has the database's workers leave when the transaction has committed. */
+/*
+ * Has the database's workers leave when the transaction has committed, and
+ * ends a hold of its lanes when the transaction has ended either way.
+ */
 extern void atq_notice_leave(void);
 
 #endif							/* ATQ_STORE_NOTICE_H */

@@ -460,7 +460,8 @@ atq_storage_postpone(int64 id, int attempt, TimestampTz run_at)
 	atq_spi_begin(&spi);
 	n = atq_spi_run(&plan,
 					"UPDATE asynctasq.task SET attempt = $2, run_at = $3 "
-					"WHERE id OPERATOR(pg_catalog.=) $1",
+					"WHERE id OPERATOR(pg_catalog.=) $1 "
+					"AND attempt OPERATOR(pg_catalog.<) $2",
 					3, types, values, NULL, SPI_OK_UPDATE);
 	atq_spi_end(&spi);
 	return n > 0;
@@ -485,7 +486,8 @@ atq_storage_bury(int64 id, int attempt, TimestampTz started_at,
 	atq_spi_begin(&spi);
 	n = atq_spi_run(&plan,
 					"WITH dead AS (DELETE FROM asynctasq.task "
-					"WHERE id OPERATOR(pg_catalog.=) $1 RETURNING *) "
+					"WHERE id OPERATOR(pg_catalog.=) $1 "
+					"AND attempt OPERATOR(pg_catalog.<) $2 RETURNING *) "
 					"INSERT INTO asynctasq.dead_letter (id, queue_id, "
 					"priority, attempt, task, args, max_attempts, "
 					"retry_delay, timeout, correlation_id, dispatched_at, "

@@ -107,11 +107,11 @@ extern int	atq_storage_promote_due(bool durable, int32 queue_id,
 
 /*
  * Failure of an attempt: the row waits until run_at for the next attempt.
- * False when the row is gone.
+ * False when the row is gone or that attempt has been recorded already.
  */
 extern bool atq_storage_postpone(int64 id, int attempt, TimestampTz run_at);
 
-/* Failure for good: the row becomes a dead letter.  False when it is gone. */
+/* Failure for good: the row becomes a dead letter.  False as above. */
 extern bool atq_storage_bury(int64 id, int attempt, TimestampTz started_at,
 							 Jsonb *error);
 

@@ -63,10 +63,10 @@ static bool ask_handler(const AtqAttempt *attempt, AtqHandler *handler,
 						Jsonb *error);
 static bool try_record(const AtqRunner *runner, const AtqAttempt *attempt,
 					   AtqOutcome outcome, const RetryPlan *plan, Jsonb *error,
-					   bool last_try);
-static void record(const AtqAttempt *attempt, AtqOutcome outcome,
+					   bool last_try, bool *recorded);
+static bool record(const AtqAttempt *attempt, AtqOutcome outcome,
 				   const RetryPlan *plan, Jsonb *error);
-static void record_cancelled(const AtqAttempt *attempt, Jsonb *error);
+static bool record_cancelled(const AtqAttempt *attempt, Jsonb *error);
 static void notify_handler(const AtqRunner *runner,
 						   const AtqAttempt *attempt, Jsonb *error);
 static void roll_back(const AtqRunner *runner, const char *what,
@@ -87,7 +87,8 @@ atq_settle_failure(const AtqRunner *runner, AtqAttempt *attempt,
 {
 	Jsonb	   *error = error_json(attempt, failure, true);
 	AtqOutcome	outcome;
-	RetryPlan		plan = {false, 0, false};
+	RetryPlan	plan = {false, 0, false};
+	bool		recorded = false;
 
 	if (attempt->cancelled || failure->sqlerrcode == ATQ_ERRCODE_DISCARD)
 		outcome = ATQ_OUTCOME_CANCELLED;
@@ -96,10 +97,11 @@ atq_settle_failure(const AtqRunner *runner, AtqAttempt *attempt,
 		make_plan(runner, attempt, is_final(attempt, failure), error, &plan);
 		outcome = plan.retry ? ATQ_OUTCOME_RETRIED : ATQ_OUTCOME_FAILED;
 	}
-	if (!try_record(runner, attempt, outcome, &plan, error, false))
+	if (!try_record(runner, attempt, outcome, &plan, error, false, &recorded))
 		(void) try_record(runner, attempt, outcome, &plan,
-						  error_json(attempt, failure, false), true);
-	if (outcome == ATQ_OUTCOME_FAILED && plan.notify)
+						  error_json(attempt, failure, false), true,
+						  &recorded);
+	if (outcome == ATQ_OUTCOME_FAILED && recorded && plan.notify)
 		notify_handler(runner, attempt, error);
 	return outcome;
 }
@@ -173,10 +175,14 @@ ask_handler(const AtqAttempt *attempt, AtqHandler *handler, Jsonb *error)
 	return retry;
 }
 
-/* False, or an error at the last try, when it could not be written. */
+/*
+ * False, or an error at the last try, when it could not be written.
+ * *recorded is false when there was nothing to write to.
+ */
 static bool
 try_record(const AtqRunner *runner, const AtqAttempt *attempt,
-		   AtqOutcome outcome, const RetryPlan *plan, Jsonb *error, bool last_try)
+		   AtqOutcome outcome, const RetryPlan *plan, Jsonb *error,
+		   bool last_try, bool *recorded)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool done = false;
@@ -187,7 +193,7 @@ try_record(const AtqRunner *runner, const AtqAttempt *attempt,
 	{
 		XactReadOnly = false;
 		PushActiveSnapshot(GetTransactionSnapshot());
-		record(attempt, outcome, plan, error);
+		*recorded = record(attempt, outcome, plan, error);
 		PopActiveSnapshot();
 		runner->commit();
 		done = true;
@@ -205,7 +211,7 @@ try_record(const AtqRunner *runner, const AtqAttempt *attempt,
 }
 
 /* Where the row is gone, because its queue was purged, there is no outcome. */
-static void
+static bool
 record(const AtqAttempt *attempt, AtqOutcome outcome, const RetryPlan *plan,
 	   Jsonb *error)
 {
@@ -216,23 +222,24 @@ record(const AtqAttempt *attempt, AtqOutcome outcome, const RetryPlan *plan,
 	{
 		case ATQ_OUTCOME_RETRIED:
 			run_at = GetCurrentTimestamp() + plan->delay_us;
-			if (atq_storage_postpone(task->id, attempt->number, run_at))
-				atq_notice_add(attempt->role, task->queue_id, task->priority,
-							   task->id, run_at);
-			break;
+			if (!atq_storage_postpone(task->id, attempt->number, run_at))
+				return false;
+			atq_notice_add(attempt->role, task->queue_id, task->priority,
+						   task->id, run_at);
+			return true;
 		case ATQ_OUTCOME_FAILED:
-			(void) atq_storage_bury(task->id, attempt->number,
+			return atq_storage_bury(task->id, attempt->number,
 									attempt->started_at, error);
-			break;
 		case ATQ_OUTCOME_CANCELLED:
-			record_cancelled(attempt, error);
-			break;
+			return record_cancelled(attempt, error);
 		case ATQ_OUTCOME_COMPLETED:
-			elog(ERROR, "task " INT64_FORMAT " has not failed", task->id);
+			break;
 	}
+	elog(ERROR, "task " INT64_FORMAT " has not failed", task->id);
+	return false;
 }
 
-static void
+static bool
 record_cancelled(const AtqAttempt *attempt, Jsonb *error)
 {
 	AtqCandidate candidate;
@@ -241,9 +248,10 @@ record_cancelled(const AtqAttempt *attempt, Jsonb *error)
 
 	if (!atq_storage_find(attempt->task.id, &durable, &candidate) ||
 		!atq_storage_take(durable, &candidate, &task))
-		return;
+		return false;
 	atq_storage_keep(&task, "cancelled", attempt->number,
 					 attempt->max_attempts, attempt->started_at, NULL, error);
+	return true;
 }
 
 static void

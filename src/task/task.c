@@ -7,6 +7,11 @@
  * called, the result is kept, and all of it commits or nothing does.  An
  * error rolls it back and settle.c records it.
  *
+ * Between the rollback of a failed attempt and its record the task's row is
+ * free, and another worker that had read its id may take it.  It sees in the
+ * first one's slot, which names the task until the failure is recorded, that
+ * the row is not its own, and gives it back.
+ *
  * What a handler leaves to the end of its transaction (deferred triggers,
  * WITH HOLD cursors) is done by runner->finish before the commit, while the
  * settings that it changed and the task's timeout are still in force: it is
@@ -126,14 +131,18 @@ try_attempt(const AtqRunner *runner, bool durable,
 	PG_TRY();
 	{
 		if (atq_storage_take(durable, candidate, &attempt->task))
+			*taken = runner->slot == NULL ||
+				atq_slot_running(MyDatabaseId, candidate->id) < 0;
+		if (*taken)
 		{
-			*taken = true;
 			error_context_stack = &callback;
 			start_attempt(runner, attempt);
 			call_handler(runner, attempt);
 			error_context_stack = callback.previous;
+			runner->commit();
 		}
-		runner->commit();
+		else
+			runner->abort();
 	}
 	PG_CATCH();
 	{
