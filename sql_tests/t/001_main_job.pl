@@ -5,10 +5,15 @@ use strict;
 use warnings;
 
 use AtqTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $workers = "FROM pg_stat_activity WHERE backend_type = 'asynctasq worker'";
-my $node = new_cluster('main', 'asynctasq.worker_idle_timeout' => '1h');
+my $node = new_cluster(
+	'main',
+	'asynctasq.worker_idle_timeout' => '1h',
+	'asynctasq.workers_per_lane' => '1',
+	'log_min_messages' => 'debug1');
 create_tenant($node, 'shop', 'app');
 
 app($node, 'shop', 'app', q{
@@ -95,4 +100,12 @@ wait_for($node, 'shop', 'SELECT count(*) = 4 FROM app.log');
 pass('a new worker came for the next task');
 
 $node->stop;
+
+# Processes are started for a reason: a worker for each time that there was
+# none, a scanner for each database at the start and after few changes.
+my $log = slurp_file($node->logfile);
+my $started = 'DEBUG:  starting background worker process "asynctasq';
+is(scalar(() = $log =~ /$started worker/g), 2, 'two workers were started in all');
+cmp_ok(scalar(() = $log =~ /$started scanner/g), '<', 10, 'and few scanners');
+
 done_testing();

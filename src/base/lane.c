@@ -226,6 +226,7 @@ atq_lane_announce(int lane_index, int32 queue_id, int32 priority, int64 id)
 		SpinLockAcquire(&lane->mutex);
 		if (id < line->cursor)
 			line->rewind = Min(line->rewind, id);
+		line->late = Min(line->late, id);
 		line->announcements++;
 		line->drained = false;
 		SpinLockRelease(&lane->mutex);
@@ -261,6 +262,7 @@ add_line(AtqLane *lane, int32 queue_id, int32 priority)
 		line->priority = priority;
 		line->cursor = 0;
 		line->rewind = ATQ_ID_NONE;
+		line->late = ATQ_ID_NONE;
 		line->drained = false;
 		line->next = lane->first_line;
 		lane->first_line = i;

@@ -37,7 +37,8 @@
  * One (queue, priority).  A claim reads ready ids from Min(cursor, rewind) on
  * and, if nobody claimed meanwhile (claims is unchanged), moves cursor behind
  * what it read.  A commit that brings an id below the cursor lowers rewind;
- * any commit counts up announcements and clears drained.  See task/claim.c.
+ * any commit lowers late, counts up announcements and clears drained.  See
+ * task/claim.c.
  */
 typedef struct AtqLine
 {
@@ -45,7 +46,10 @@ typedef struct AtqLine
 	int32		priority;
 	int			next;			/* next line of the lane, or -1 */
 	int64		cursor;			/* no ready id below, but for rewind */
-	int64		rewind;			/* lowest late id, or ATQ_ID_NONE */
+	int64		rewind;			/* lowest ready id below the cursor, or
+								 * ATQ_ID_NONE */
+	int64		late;			/* lowest id announced since the last claim, or
+								 * ATQ_ID_NONE */
 	uint32		announcements;
 	uint32		claims;
 	bool		drained;		/* the last claim saw the end */

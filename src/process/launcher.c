@@ -154,7 +154,8 @@ atq_launcher_main(Datum arg)
 			first = false;
 			next_scan = now + atq_sweep_interval_s * USECS_PER_SEC;
 		}
-		wake = Min(serve_lanes(now), next_scan);
+		wake = serve_lanes(now);
+		wake = Min(wake, next_scan);
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 Max(1, TimestampDifferenceMilliseconds(now, wake)),
@@ -244,9 +245,12 @@ serve_lanes(TimestampTz now)
 	for (int i = 0; i < ATQ_MAX_LANES; i++)
 	{
 		LaneView	view;
+		TimestampTz again;
 
-		if (view_lane(i, now, &view))
-			wake = Min(wake, serve_lane(i, &view, now));
+		if (!view_lane(i, now, &view))
+			continue;
+		again = serve_lane(i, &view, now);
+		wake = Min(wake, again);
 	}
 	return wake;
 }
@@ -269,9 +273,10 @@ view_lane(int i, TimestampTz now, LaneView *view)
 	view->not_before = lane->not_before;
 	view->pending_since = lane->pending_since;
 	SpinLockRelease(&lane->mutex);
+	view->work = false;
 	view_slots(i, view);
 	LWLockRelease(atq_shared->lock);
-	view->work = atq_lane_has_work(i, now);
+	view->work |= atq_lane_has_work(i, now);
 	return true;
 }
 

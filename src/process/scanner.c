@@ -33,6 +33,7 @@
 #include "process/worker.h"
 #include "store/storage.h"
 
+static bool any_emptied(void);
 static void note_crashes(void);
 static void scan_queue(const AtqQueue *queue);
 static void remove_old_results(void);
@@ -67,6 +68,23 @@ atq_scanner_run(int lane)
 	SpinLockRelease(&mine->mutex);
 }
 
+/*
+ * Asked first, because an UPDATE of the queues, even of none, has the database
+ * scanned again.
+ */
+static bool
+any_emptied(void)
+{
+	static SPIPlanPtr plan = NULL;
+
+	return atq_spi_run(&plan,
+					   "SELECT FROM asynctasq.queue "
+					   "WHERE NOT durable AND NOT EXISTS ("
+					   "SELECT FROM asynctasq.crash_mark WHERE "
+					   "queue_id OPERATOR(pg_catalog.=) queue.id)",
+					   0, NULL, NULL, NULL, SPI_OK_SELECT) > 0;
+}
+
 static void
 note_crashes(void)
 {
@@ -75,6 +93,11 @@ note_crashes(void)
 	uint64		n;
 
 	atq_spi_begin(&spi);
+	if (!any_emptied())
+	{
+		atq_spi_end(&spi);
+		return;
+	}
 	n = atq_spi_run(&plan,
 					"WITH emptied AS ("
 					"INSERT INTO asynctasq.crash_mark (queue_id) "

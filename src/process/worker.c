@@ -83,6 +83,7 @@ static bool should_exit(void);
 static void settle_orphans(void);
 static bool claim_more(void);
 static void run_next(void);
+static void note_taken_up(void);
 static void note_progress(void);
 static bool wait_for_work(void);
 static long idle_wait_ms(TimestampTz now, TimestampTz deadline);
@@ -327,6 +328,7 @@ claim_more(void)
 	bool		found = false;
 
 	atq_claim_release(claim, slot);
+	note_taken_up();
 	if (!atq_lane_has_work(lane, now))
 		return false;
 	if (task_ms > 0)
@@ -354,6 +356,17 @@ claim_more(void)
 	return found;
 }
 
+/* What was announced to nobody has found somebody. */
+static void
+note_taken_up(void)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+
+	SpinLockAcquire(&mine->mutex);
+	mine->pending_since = 0;
+	SpinLockRelease(&mine->mutex);
+}
+
 /* The lane works: it is in no need of a pause. */
 static void
 note_progress(void)
@@ -362,7 +375,6 @@ note_progress(void)
 
 	SpinLockAcquire(&mine->mutex);
 	mine->failures = 0;
-	mine->pending_since = 0;
 	SpinLockRelease(&mine->mutex);
 }
 

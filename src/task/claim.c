@@ -14,8 +14,9 @@
  *	3. Read from Min(cursor, rewind) on.
  *	4. Under the spinlock again: if claims has changed, another worker claimed
  *	   meanwhile, and all starts anew.  Else count claims up and move the
- *	   cursor; if announcements has not changed, rewind and drained are set as
- *	   read, else they stay, and the next claim looks again.
+ *	   cursor.  If announcements has changed, an id that was announced since
+ *	   step 1 may lie below the new cursor and not have been seen: late, the
+ *	   lowest of them, becomes the rewind mark.
  *
  * Nobody waits for anybody: a worker that is stopped between 1 and 4 changes
  * nothing, and nothing is lost when it dies.  What was read is only a hint:
@@ -225,12 +226,12 @@ settle_claim(int lane_index, const LineMark *mark, int64 last, bool drained)
 
 		line->claims++;
 		line->cursor = Max(line->cursor, last + 1);
-		if (quiet)
-		{
-			line->rewind = !drained && last + 1 < line->cursor ?
-				last + 1 : ATQ_ID_NONE;
-			line->drained = drained;
-		}
+		line->rewind = !drained && last + 1 < line->cursor ?
+			last + 1 : ATQ_ID_NONE;
+		if (!quiet)
+			line->rewind = Min(line->rewind, line->late);
+		line->late = ATQ_ID_NONE;
+		line->drained = drained && quiet;
 	}
 	SpinLockRelease(&lane->mutex);
 	return won;
