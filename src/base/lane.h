@@ -48,8 +48,8 @@ typedef struct AtqLine
 	int64		cursor;			/* no ready id below, but for rewind */
 	int64		rewind;			/* lowest ready id below the cursor, or
 								 * ATQ_ID_NONE */
-	int64		late;			/* lowest id announced since the last claim, or
-								 * ATQ_ID_NONE */
+	int64		late;			/* lowest id announced since the last claim,
+								 * or ATQ_ID_NONE */
 	uint32		announcements;
 	uint32		claims;
 	bool		drained;		/* the last claim saw the end */
@@ -84,8 +84,8 @@ typedef struct AtqLane
 typedef enum AtqSlotState
 {
 	ATQ_SLOT_FREE,				/* -> STARTING by the launcher */
-	ATQ_SLOT_STARTING,			/* -> IDLE or BUSY by the worker, FREE by it or
-								 * the launcher */
+	ATQ_SLOT_STARTING,			/* -> IDLE or BUSY by the worker, FREE by it
+								 * or the launcher */
 	ATQ_SLOT_IDLE,				/* <-> BUSY by the worker */
 	ATQ_SLOT_BUSY				/* -> FREE by the worker when it exits */
 } AtqSlotState;

@@ -46,8 +46,8 @@ typedef struct AtqHandler
 {
 	char	   *name;
 	Oid			role;			/* runs as */
-	char	   *function;		/* qualified signature, as regprocedure
-								 * prints it */
+	char	   *function;		/* qualified signature, as regprocedure prints
+								 * it */
 	char	   *queue;
 	int			max_attempts;
 	int64		retry_delay_us;

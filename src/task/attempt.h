@@ -21,8 +21,11 @@ typedef struct AtqRunner
 	void		(*begin) (void);
 	void		(*commit) (void);
 	void		(*abort) (void);
-	/* what the handler left to the end of its transaction, run while an
-	 * error is still the task's; or NULL */
+
+	/*
+	 * what the handler left to the end of its transaction, run while an error
+	 * is still the task's; or NULL
+	 */
 	void		(*finish) (void);
 	/* true for an error that is not the task's: it goes on to the caller */
 	bool		(*rethrow) (const ErrorData *error);

@@ -284,7 +284,7 @@ atq_claim_overtaken(const AtqClaim *claim)
 {
 	LineMark	mark;
 	uint32		announcements =
-	pg_atomic_read_u32(&atq_shared->lanes[claim->lane].announcements);
+		pg_atomic_read_u32(&atq_shared->lanes[claim->lane].announcements);
 
 	if (announcements == claim->announcements)
 		return false;

@@ -213,7 +213,7 @@ atq_handler_call(AtqHandler *handler, const AtqTask *task, Jsonb **result,
 	LOCAL_FCINFO(fcinfo, FUNC_MAX_ARGS);
 	HandlerCall *call = get_call(handler);
 	Oid			result_type = call->result_type;
-	Binding	   *binding = palloc0(sizeof(Binding));
+	Binding    *binding = palloc0(sizeof(Binding));
 	bool		skip = false;
 	Datum		value = (Datum) 0;
 

@@ -252,7 +252,8 @@ call_arguments(AtqSpan params)
 	appendBinaryStringInfo(&buf, parts[0].data, parts[0].len);
 	atq_pack_str(&buf, "__kwargs__", strlen("__kwargs__"));
 	appendBinaryStringInfo(&buf, parts[1].data, parts[1].len);
-	return (AtqSpan) {
+	return (AtqSpan)
+	{
 		buf.data, buf.len
 	};
 }

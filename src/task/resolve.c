@@ -341,7 +341,7 @@ make_plan(const Target *target, MemoryContext context)
 	for (int i = 0; i < plan->nkeys; i++)
 	{
 		Form_pg_attribute column =
-		TupleDescAttr(RelationGetDescr(rel), columns[i] - 1);
+			TupleDescAttr(RelationGetDescr(rel), columns[i] - 1);
 		Oid			type = getBaseType(column->atttypid);
 
 		plan->types[i] = atq_datum_prepare(type, -1, context);
@@ -366,7 +366,7 @@ static char *
 key_condition(Relation rel, AttrNumber column, const char *value)
 {
 	Form_pg_attribute attribute =
-	TupleDescAttr(RelationGetDescr(rel), column - 1);
+		TupleDescAttr(RelationGetDescr(rel), column - 1);
 	Oid			type = getBaseType(attribute->atttypid);
 	TypeCacheEntry *cache = lookup_type_cache(type, TYPECACHE_EQ_OPR);
 	HeapTuple	tuple;

@@ -222,7 +222,7 @@ check_str(const Check *check, AtqSpan text)
 				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
 				 errmsg("invalid UTF-8 in MessagePack str"),
 				 errdetail("The error is at byte %zu.",
-						   (Size) (text.data - check->reader.data) + good)));
+						   (Size) (text.data - check->reader.data) +good)));
 }
 
 /*

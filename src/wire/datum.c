@@ -365,6 +365,7 @@ decode_numeric(const AtqToken *token, AtqTypeInfo *type)
 			if (token->ext_code != ATQ_EXT_DECIMAL)
 				refuse(token, type);
 			text = pnstrdup(token->v.bytes.data, token->v.bytes.len);
+
 			if (strchr(text, 's'))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
@@ -380,7 +381,7 @@ decode_numeric(const AtqToken *token, AtqTypeInfo *type)
 static Datum
 decode_text(const AtqToken *token, AtqTypeInfo *type)
 {
-	AtqSpan		text = token->v.bytes;
+	AtqSpan text = token->v.bytes;
 
 	if (token->kind != ATQ_TOKEN_STR)
 		refuse(token, type);
@@ -388,6 +389,7 @@ decode_text(const AtqToken *token, AtqTypeInfo *type)
 		(void) atq_text_cstring(text);	/* throws */
 
 	text = atq_text_import(text);
+
 	return PointerGetDatum(cstring_to_text_with_len(text.data,
 													(int) text.len));
 }
@@ -492,13 +494,14 @@ instant_to_wall(Timestamp instant)
 static Datum
 decode_interval(const AtqToken *token, AtqTypeInfo *type)
 {
-	AtqSpan		text = token->v.bytes;
+	AtqSpan text = token->v.bytes;
 
 	if (token->kind == ATQ_TOKEN_STR && text.len > 2 &&
 		text.data[0] == '-' && text.data[1] == 'P')
 	{
-		text.data++;
-		text.len--;
+		text.		data++;
+		text.		len--;
+
 		return DirectFunctionCall1(interval_um, call_input(text, type));
 	}
 	return decode_input(token, type);

@@ -171,7 +171,7 @@ encode_number(StringInfo buf, Datum value, Oid type)
 static bool
 encode_text(StringInfo buf, Datum value, Oid type)
 {
-	AtqSpan		text;
+	AtqSpan text;
 
 	switch (type)
 	{
@@ -179,15 +179,18 @@ encode_text(StringInfo buf, Datum value, Oid type)
 		case VARCHAROID:
 		case BPCHAROID:
 			text = atq_type_span(value);
+
 			break;
 		case NAMEOID:
-			text.data = NameStr(*DatumGetName(value));
-			text.len = strlen(text.data);
+			text.		data = NameStr(*DatumGetName(value));
+			text.		len = strlen(text.data);
+
 			break;
 		case UNKNOWNOID:
 		case CSTRINGOID:
-			text.data = DatumGetCString(value);
-			text.len = strlen(text.data);
+			text.		data = DatumGetCString(value);
+			text.		len = strlen(text.data);
+
 			break;
 		default:
 			return false;
@@ -262,6 +265,7 @@ encode_instant_key(StringInfo buf, TimestampTz instant)
 	atq_iso_print_timestamp(&text, instant, true);
 	span.data = text.data;
 	span.len = text.len;
+
 	if (!atq_iso_read_datetime(span, &iso))
 		elog(ERROR, "could not read back timestamp \"%s\"", text.data);
 	atq_pack_timestamp(buf, atq_iso_unix(&iso), iso.nanos);
@@ -329,7 +333,7 @@ encode_seconds(StringInfo text, uint64 time_us)
 	{
 		appendStringInfo(text, ".%06d", micros);
 		while (text->data[text->len - 1] == '0')
-			text->data[--text->len] = '\0';
+			text	  ->data[--text->len] = '\0';
 	}
 	appendStringInfoChar(text, 'S');
 }
@@ -337,7 +341,7 @@ encode_seconds(StringInfo text, uint64 time_us)
 static void
 encode_uuid(const Encode *encode, const pg_uuid_t *uuid)
 {
-	Datum		text;
+	Datum text;
 
 	if (!encode->is_key)
 	{
@@ -346,6 +350,7 @@ encode_uuid(const Encode *encode, const pg_uuid_t *uuid)
 		return;
 	}
 	text = DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid));
+
 	atq_pack_str(encode->buf, DatumGetCString(text),
 				 strlen(DatumGetCString(text)));
 }
@@ -413,6 +418,7 @@ encode_other(const Encode *encode, Datum value, Oid type)
 
 	getTypeOutputInfo(type, &output, &is_varlena);
 	text = OidOutputFunctionCall(output, value);
+
 	atq_text_pack(encode->buf, text, strlen(text));
 	pfree(text);
 }

@@ -83,8 +83,9 @@ read_digits(AtqSpan *text, int count, int *value)
 			return false;
 		*value = *value * 10 + (c - '0');
 	}
-	text->data += count;
-	text->len -= count;
+	text	  ->data += count;
+	text	  ->len -= count;
+
 	return true;
 }
 
@@ -94,8 +95,9 @@ read_char(AtqSpan *text, char c)
 {
 	if (text->len == 0 || text->data[0] != c)
 		return false;
-	text->data++;
-	text->len--;
+	text	  ->data++;
+	text	  ->len--;
+
 	return true;
 }
 
@@ -339,8 +341,9 @@ atq_decimal_valid(AtqSpan text)
 		read_char(&text, 's');
 	if (text.len >= 3 && memcmp(text.data, "NaN", 3) == 0)
 	{
-		text.data += 3;
-		text.len -= 3;
+		text.		data += 3;
+		text.		len -= 3;
+
 		skip_digits(&text);
 		return text.len == 0;
 	}

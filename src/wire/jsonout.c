@@ -28,6 +28,7 @@ atq_out_open_text(AtqJsonOut *out, StringInfo text)
 {
 	memset(out, 0, sizeof(*out));
 	out->text = text;
+
 	out->first = true;
 }
 

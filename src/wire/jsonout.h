@@ -15,7 +15,7 @@
 /* Fields are jsonout.c's own; made by the two atq_out_open functions. */
 typedef struct AtqJsonOut
 {
-	StringInfo	text;			/* where the text goes, or NULL for Jsonb */
+	StringInfo text;			/* where the text goes, or NULL for Jsonb */
 	bool		first;			/* text: nothing in this container yet */
 	bool		after_key;		/* text: the value of a key comes next */
 	JsonbParseState *state;		/* Jsonb: the open containers */

@@ -65,7 +65,7 @@ typedef struct TapeNode
 
 typedef struct Tape
 {
-	TapeNode	   *nodes;
+	TapeNode   *nodes;
 	int			count;
 	int			max_count;
 	int		   *open;			/* the open containers' nodes */
@@ -155,7 +155,7 @@ tape_close(Tape *tape)
 static TapeNode *
 tape_add(Tape *tape, TapeKind kind)
 {
-	TapeNode	   *node;
+	TapeNode   *node;
 
 	if (tape->count == tape->max_count)
 	{
@@ -180,9 +180,10 @@ tape_add(Tape *tape, TapeKind kind)
 static void
 tape_add_text(Tape *tape, TapeKind kind, const char *text, Size len)
 {
-	TapeNode	   *node = tape_add(tape, kind);
+	TapeNode   *node = tape_add(tape, kind);
 
 	node->text = text;
+
 	node->len = len;
 }
 
@@ -555,7 +556,7 @@ static void
 pack_tag(Packer *packer, AtqTag tag)
 {
 	const TapeNode *node = packer->node;
-	AtqSpan		text = {node->text, node->len};
+	AtqSpan text = {node->text, node->len};
 	int			start = packer->buf->len;
 	bool		good;
 

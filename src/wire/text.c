@@ -37,7 +37,7 @@ char *
 atq_text_cstring(AtqSpan utf8)
 {
 	const char *nul = memchr(utf8.data, '\0', utf8.len);
-	AtqSpan		text;
+	AtqSpan text;
 
 	if (nul)
 		ereport(ERROR,
@@ -47,6 +47,7 @@ atq_text_cstring(AtqSpan utf8)
 						   (Size) (nul - utf8.data))));
 
 	text = atq_text_import(utf8);
+
 	return pnstrdup(text.data, text.len);
 }
 
