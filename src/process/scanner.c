@@ -106,8 +106,8 @@ note_crashes(void)
 					"SELECT FROM asynctasq.crash_mark WHERE "
 					"queue_id OPERATOR(pg_catalog.=) queue.id) "
 					"ON CONFLICT DO NOTHING RETURNING queue_id) "
-					"UPDATE asynctasq.queue SET lost_at = "
-					"pg_catalog.clock_timestamp() "
+					"UPDATE asynctasq.queue SET lost = NULL, "
+					"lost_at = pg_catalog.clock_timestamp() "
 					"FROM emptied WHERE id OPERATOR(pg_catalog.=) queue_id",
 					0, NULL, NULL, NULL, SPI_OK_UPDATE);
 	atq_spi_end(&spi);

@@ -1,0 +1,63 @@
+# A crash of the server: a durable task runs again and has its effects once,
+# the other queues are empty and say so, and no id comes twice.
+
+use strict;
+use warnings;
+
+use AtqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_cluster('main', 'restart_after_crash' => 'on');
+create_tenant($node, 'shop', 'app');
+
+app($node, 'shop', 'app', q{
+	CREATE TABLE effects (what text);
+	CREATE FUNCTION hold(what text) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO app.effects VALUES (what);
+		PERFORM pg_advisory_xact_lock(42);
+	END $$;
+	SELECT asynctasq.register_handler('hold', 'hold(text)');
+	SELECT asynctasq.create_queue('safe', durable => true);});
+
+my $session = $node->background_psql('shop');
+$session->query_safe('SELECT pg_advisory_lock(42)');
+app($node, 'shop', 'app', q{
+	SELECT asynctasq.dispatch('hold', asynctasq.args('what', 'durable'), queue => 'safe')});
+my $lost = app($node, 'shop', 'app', q{
+	SELECT asynctasq.dispatch('hold', asynctasq.args('what', 'lost'), delay => '1 hour')});
+wait_for($node, 'shop', q{
+	SELECT count(*) = 1 FROM pg_stat_activity
+	WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
+
+# The crash ends the session that holds the lock, too.
+kill 'KILL', $node->safe_psql('shop', q{
+	SELECT pid FROM asynctasq.stat_workers WHERE task = 'hold'});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects});
+wait_for($node, 'shop', q{
+	SELECT lost_at IS NOT NULL FROM asynctasq.stat_queues WHERE queue = 'default'});
+query_is($node, 'shop', 'SELECT what FROM app.effects',
+	'durable', 'a durable task ran again, and had its effects once');
+query_is(
+	$node, 'shop', q{
+	SELECT queue, ready + scheduled, lost IS NULL, lost_at IS NOT NULL
+	FROM asynctasq.stat_queues ORDER BY queue},
+	"default|0|t|t\nsafe|0|f|f",
+	'the queue that was emptied says so');
+like(
+	slurp_file($node->logfile),
+	qr/WARNING:  a crash of the server has emptied 1 queues/,
+	'and the log too');
+cmp_ok(
+	app($node, 'shop', 'app', q{
+		SELECT asynctasq.dispatch('hold', asynctasq.args('what', 'new'))}),
+	'>', $lost, 'ids go on rising');
+wait_for($node, 'shop', q{SELECT count(*) = 2 FROM app.effects});
+query_is(
+	$node, 'shop',
+	"SELECT count(*) FROM asynctasq.task_info($lost) WHERE id IS NOT NULL",
+	'0', 'the lost task is unknown');
+
+$node->stop;
+done_testing();
