@@ -5,9 +5,11 @@
  *
  * lane.h says which lock guards what.  Lanes and lines live in fixed arrays;
  * a free line has queue_id 0 (ids of queues start at 1) and is found by a
- * scan, because lines are made a few times in the life of a server.  What
- * does not fit is not lost: the scanner of the database finds the tasks of a
- * lane or line that could not be announced, as soon as there is room.
+ * scan, because lines are made a few times in the life of a server.  When all
+ * are taken, one without tasks is taken away from its lane, which costs that
+ * one a look from the first id on when it gets a task again.  What does not
+ * fit is not lost: the scanner of the database finds the tasks of a lane or
+ * line that could not be announced, as soon as there is room.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,6 +39,8 @@ static int	find_lane(Oid database, Oid role);
 static int	add_lane(Oid database, Oid role);
 static AtqLine *find_line(AtqLane *lane, int32 queue_id, int32 priority);
 static AtqLine *add_line(AtqLane *lane, int32 queue_id, int32 priority);
+static int	free_line(void);
+static int	take_drained_line(AtqLane *lane);
 static void drop_lines(AtqLane *lane);
 static bool lane_has_slot(int lane);
 static bool wake_idle_slot(int lane);
@@ -248,27 +252,77 @@ find_line(AtqLane *lane, int32 queue_id, int32 priority)
 	return NULL;
 }
 
-/* The lock is held exclusively.  A new line's cursor starts at the first id. */
+/*
+ * The lock is held exclusively.  A new line's cursor starts at the first id.
+ * claims goes on from where it was, so that who claims from a line that is
+ * taken away under it finds it changed.
+ */
 static AtqLine *
 add_line(AtqLane *lane, int32 queue_id, int32 priority)
 {
+	int			i = free_line();
+	AtqLine    *line;
+
+	if (i < 0)
+		return NULL;
+	line = &atq_shared->lines[i];
+	SpinLockAcquire(&lane->mutex);
+	line->queue_id = queue_id;
+	line->priority = priority;
+	line->cursor = 0;
+	line->rewind = ATQ_ID_NONE;
+	line->late = ATQ_ID_NONE;
+	line->drained = false;
+	line->next = lane->first_line;
+	lane->first_line = i;
+	SpinLockRelease(&lane->mutex);
+	return line;
+}
+
+/* A line that is free, or that has no tasks and is taken from its lane. */
+static int
+free_line(void)
+{
 	for (int i = 0; i < ATQ_MAX_LINES; i++)
 	{
-		AtqLine    *line = &atq_shared->lines[i];
-
-		if (line->queue_id != 0)
-			continue;
-		line->queue_id = queue_id;
-		line->priority = priority;
-		line->cursor = 0;
-		line->rewind = ATQ_ID_NONE;
-		line->late = ATQ_ID_NONE;
-		line->drained = false;
-		line->next = lane->first_line;
-		lane->first_line = i;
-		return line;
+		if (atq_shared->lines[i].queue_id == 0)
+			return i;
 	}
-	return NULL;
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		int			line = take_drained_line(&atq_shared->lanes[i]);
+
+		if (line >= 0)
+			return line;
+	}
+	return -1;
+}
+
+static int
+take_drained_line(AtqLane *lane)
+{
+	int		   *link = &lane->first_line;
+	int			found = -1;
+
+	if (!lane->in_use)
+		return -1;
+	SpinLockAcquire(&lane->mutex);
+	while (*link >= 0 && found < 0)
+	{
+		AtqLine    *line = &atq_shared->lines[*link];
+
+		if (line->drained && line->rewind == ATQ_ID_NONE)
+		{
+			found = *link;
+			*link = line->next;
+			line->queue_id = 0;
+			line->claims++;
+		}
+		else
+			link = &line->next;
+	}
+	SpinLockRelease(&lane->mutex);
+	return found;
 }
 
 void
