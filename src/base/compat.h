@@ -17,6 +17,7 @@
  *	- 17 lets background workers of NOLOGIN roles connect
  *	  (BGWORKER_BYPASS_ROLELOGINCHECK) and names extensions' wait events
  *	  (WaitEventExtensionNew).
+ *	- 18 replaced pg_attribute_noreturn() by pg_noreturn, which stands elsewhere.
  *	- 18 lets RelationGetPrimaryKeyIndex give deferrable keys.
  *	- 18 added instrumentation to index_beginscan.
  *	- 18 made PG_MODULE_MAGIC_EXT name the library and its version.
@@ -32,6 +33,8 @@
 #if PG_VERSION_NUM < 150000
 #error "asynctasq needs PostgreSQL 15 or later"
 #endif
+
+#define atq_noreturn __attribute__((noreturn))
 
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"

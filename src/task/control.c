@@ -127,10 +127,10 @@ static bool has_settled(Wait *wait);
 static bool is_running(int64 id);
 static void sleep_until_told(const Wait *wait);
 static void stop_waiting(int code, Datum arg);
-static void fail_timeout(const Wait *wait) pg_attribute_noreturn();
+static void fail_timeout(const Wait *wait) atq_noreturn;
 static void flush_outcome(void);
 static Datum wait_result(FunctionCallInfo fcinfo, const Wait *wait);
-static void fail_as_task(int64 id, Jsonb *error) pg_attribute_noreturn();
+static void fail_as_task(int64 id, Jsonb *error) atq_noreturn;
 static int	error_sqlstate(Jsonb *error);
 static char *error_text(Jsonb *error, const char *key);
 

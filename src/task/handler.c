@@ -95,9 +95,9 @@ static void bind_named(Binding *binding, AtqSpan map);
 static int	find_parameter(const HandlerCall *call, AtqSpan name);
 static void set_span(Binding *binding, int param, AtqSpan value);
 static void surplus_argument(const Binding *binding, AtqSpan name)
-			pg_attribute_noreturn();
+			atq_noreturn;
 static void missing_argument(const Binding *binding, int param)
-			pg_attribute_noreturn();
+			atq_noreturn;
 static bool takes_whole(const Binding *binding, AtqSpan args);
 static void decode_arguments(const Binding *binding, AtqSpan args,
 							 FunctionCallInfo fcinfo);

@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "store/registry.h"
 #include "task/dispatch.h"
 #include "wire/text.h"
@@ -54,7 +55,7 @@ static char *read_str(AtqSpan value, const char *what);
 static bool read_seconds(AtqSpan value, const char *what, int64 *us);
 static int	read_count(AtqSpan value, const char *what, int low, int high);
 static void malformed(const char *what, const char *wanted)
-			pg_attribute_noreturn();
+			atq_noreturn;
 
 PG_FUNCTION_INFO_V1(atq_sql_dispatch_payload);
 

@@ -24,12 +24,13 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
+#include "base/compat.h"
 #include "store/storage.h"
 
 static char *get_name(FunctionCallInfo fcinfo);
 static int32 find_queue(const char *name);
-static void deny_queue(const char *name, Oid owner) pg_attribute_noreturn();
-static void miss_queue(const char *name) pg_attribute_noreturn();
+static void deny_queue(const char *name, Oid owner) atq_noreturn;
+static void miss_queue(const char *name) atq_noreturn;
 static void set_paused(const char *name, bool paused);
 
 PG_FUNCTION_INFO_V1(atq_sql_create_queue);

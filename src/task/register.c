@@ -82,7 +82,7 @@ static void read_retries(FunctionCallInfo fcinfo, Datum *values, char *nulls);
 static void read_rest(FunctionCallInfo fcinfo, Datum *values);
 static void write_handler(const char *name, Datum *values, const char *nulls);
 static Oid	get_handler_role(const char *name);
-static void deny_handler(const char *name, Oid role) pg_attribute_noreturn();
+static void deny_handler(const char *name, Oid role) atq_noreturn;
 static Oid	get_grantee(FunctionCallInfo fcinfo, char **name);
 static char *check_relation(AtqModel *model);
 static void check_select(Oid relid);
@@ -90,7 +90,7 @@ static void check_kind(Relation rel);
 static void check_key(Relation rel, AtqModel *model);
 static void read_key(AtqModel *model, ArrayType *array);
 static void deny_model(const char *orm, const char *class_name)
-			pg_attribute_noreturn();
+			atq_noreturn;
 
 PG_FUNCTION_INFO_V1(atq_sql_register_handler);
 

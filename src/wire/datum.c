@@ -37,6 +37,7 @@
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
+#include "base/compat.h"
 #include "wire/datum.h"
 #include "wire/iso.h"
 #include "wire/marker.h"
@@ -60,8 +61,8 @@ static Datum decode_base(AtqSpan value, AtqTypeInfo *type,
 						 const AtqResolver *resolver, bool *isnull);
 static Datum decode_scalar(const AtqToken *token, AtqTypeInfo *type);
 static void refuse(const AtqToken *token, const AtqTypeInfo *type)
-			pg_attribute_noreturn();
-static void refuse_range(const AtqTypeInfo *type) pg_attribute_noreturn();
+			atq_noreturn;
+static void refuse_range(const AtqTypeInfo *type) atq_noreturn;
 static Datum decode_bool(const AtqToken *token, AtqTypeInfo *type);
 static Datum decode_int(const AtqToken *token, AtqTypeInfo *type);
 static Datum decode_float(const AtqToken *token, AtqTypeInfo *type);
@@ -86,7 +87,7 @@ static Datum decode_array(AtqSpan value, AtqTypeInfo *type,
 static void read_items(ArrayBuild *build, AtqReader *reader, uint32 count,
 					   int level);
 static void add_element(ArrayBuild *build, AtqSpan value);
-static void refuse_shape(void) pg_attribute_noreturn();
+static void refuse_shape(void) atq_noreturn;
 static bool element_takes_lists(const AtqTypeInfo *element);
 static Datum build_array(const ArrayBuild *build, const AtqTypeInfo *type);
 static Datum decode_row(AtqSpan value, AtqTypeInfo *type,

@@ -21,6 +21,7 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "wire/iso.h"
 
 /* Days from 1970-01-01 to 2000-01-01, times seconds. */
@@ -42,7 +43,7 @@ static bool read_clock(AtqSpan *text, int *hour, int *minute, int *second,
 static bool read_offset(AtqSpan *text, AtqIso *iso);
 static void print_day(StringInfo buf, int julian_day);
 static void print_clock(StringInfo buf, int64 time_us);
-static void refuse_date(void) pg_attribute_noreturn();
+static void refuse_date(void) atq_noreturn;
 static bool skip_digits(AtqSpan *text);
 
 bool

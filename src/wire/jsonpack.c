@@ -99,7 +99,7 @@ static int	significant_digits(const char *number, Size len, char *digits,
 							   int max_digits, int64 *exponent);
 static void pack_object(Packer *packer);
 static void pack_tag(Packer *packer, AtqTag tag);
-static void refuse_tag(AtqTag tag) pg_attribute_noreturn();
+static void refuse_tag(AtqTag tag) atq_noreturn;
 static bool pack_text_tag(StringInfo buf, AtqTag tag, AtqSpan text);
 static bool pack_ext_text(StringInfo buf, int8 code, AtqSpan text,
 						  bool valid);

@@ -15,6 +15,8 @@
 
 #include "lib/stringinfo.h"
 
+#include "base/compat.h"
+
 /* The bytes of one whole value, or of a part of one. */
 typedef struct AtqSpan
 {
@@ -102,7 +104,7 @@ extern bool atq_token_timestamp(const AtqToken *token, int64 *seconds,
 
 /* Throws 22P03 with the byte offset in the detail. */
 extern void atq_msgpack_fail(const char *message, Size off)
-			pg_attribute_noreturn();
+			atq_noreturn;
 
 /* Writing, each appending one token to buf in its shortest form. */
 extern void atq_pack_nil(StringInfo buf);
