@@ -675,7 +675,7 @@ CREATE FUNCTION asynctasq.drop_queue(name pg_catalog.text) RETURNS pg_catalog.vo
 	AS 'MODULE_PATHNAME', 'atq_sql_drop_queue'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION asynctasq.drop_queue(pg_catalog.text) IS
-'Removes an empty queue and the results of its tasks. Errors: 55006 it holds tasks or dead letters, and as pause_queue().';
+'Removes an empty queue and the results of its tasks. Errors: 55006 it holds tasks or dead letters, 2BP01 it is the queue of a handler, 25001 the transaction is not READ COMMITTED, and as pause_queue().';
 
 CREATE FUNCTION asynctasq.purge_queue(
 	name pg_catalog.text,

@@ -159,6 +159,27 @@ SELECT drop_queue('mail');
 SELECT dispatch('nothing', queue => 'mail', delay => '1 day') > 0 AS dispatched;
 SELECT purge_queue('mail');
 
+-- A handler's queue stays, or the next dispatch would make it again, and not
+-- durable.  Another role's handler means a queue of that role.
+SELECT create_queue('steady', durable => true);
+SELECT register_handler('steady', 'nothing()', queue => 'steady');
+SELECT refusal($$SELECT drop_queue('steady')$$);
+SELECT register_handler('steady', 'nothing()', queue => 'new');
+SET ROLE regress_atq_two;
+SELECT register_handler('theirs', 'nothing()', queue => 'steady');
+SET ROLE regress_atq_one;
+SELECT drop_queue('steady');
+
+-- Not under a snapshot that may be older than what others have dispatched.
+SELECT create_queue('steady');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT refusal($$SELECT drop_queue('steady')$$);
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT refusal($$SELECT drop_queue('steady')$$);
+COMMIT;
+SELECT drop_queue('steady');
+
 -- In one transaction, and undone with it.
 BEGIN;
 SELECT create_queue('brief');

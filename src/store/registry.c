@@ -34,6 +34,7 @@
 #include "common/int.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -749,6 +750,12 @@ read_relation(HeapTuple tuple, TupleDesc desc, void *arg)
 	entry = hash_search((HTAB *) arg, &model->relation, HASH_ENTER, &found);
 	if (!found)
 		entry->model = model;
+}
+
+void
+atq_registry_queue_lock(int32 id, LOCKMODE mode)
+{
+	LockDatabaseObject(atq_registry_table(ATQ_TABLE_QUEUE), id, 0, mode);
 }
 
 bool

@@ -15,6 +15,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 
 #include "wire/msgpack.h"
 
@@ -144,6 +145,12 @@ extern List *atq_registry_queues(void);
  * have been checked.
  */
 extern AtqQueue *atq_registry_queue_ensure(Oid owner, const char *name);
+
+/*
+ * Locks a queue until the transaction ends: AccessShareLock to send tasks to
+ * it, AccessExclusiveLock to drop it.  What was looked up before may be gone.
+ */
+extern void atq_registry_queue_lock(int32 id, LOCKMODE mode);
 
 /* True when the role may dispatch to the handler: member or granted. */
 extern bool atq_registry_may_dispatch(const AtqHandler *handler, Oid role);

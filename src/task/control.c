@@ -642,7 +642,8 @@ fail_timeout(const Wait *wait)
 			(errcode(ERRCODE_QUERY_CANCELED),
 			 errmsg("task " INT64_FORMAT " has not ended within " INT64_FORMAT " %s",
 					wait->id, seconds ? ms / 1000 : ms,
-					seconds ? "s" : "ms")));
+					seconds ? "s" : "ms"),
+			 errhint("Call wait() again, or with a longer timeout.")));
 }
 
 static void

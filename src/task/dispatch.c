@@ -37,6 +37,7 @@ enum
 	ARG_MAX_ATTEMPTS, ARG_RETRY_DELAY, ARG_TIMEOUT, ARG_CORRELATION_ID
 };
 
+static AtqQueue *hold_queue(Oid role, const char *name);
 static void fill_task(AtqTask *task, const AtqHandler *handler,
 					  const AtqQueue *queue,
 					  const AtqDispatchOptions *options);
@@ -80,14 +81,37 @@ atq_dispatch_begin(const char *name, const AtqDispatchOptions *options)
 	atq_registry_check_name("queue", queue_name);
 	queue_name = pstrdup(queue_name);
 	dispatch->role = handler->role;
-	queue = atq_registry_queue_ensure(dispatch->role, queue_name);
+	queue = hold_queue(dispatch->role, queue_name);
 
 	/* making the queue may have emptied the cache */
 	handler = atq_registry_handler(name);
-	queue = atq_registry_queue_named(dispatch->role, queue_name);
+	if (handler == NULL || handler->role != dispatch->role)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("handler \"%s\" does not exist any more", name)));
 	fill_task(&dispatch->task, handler, queue, options);
 	dispatch->inserter = atq_insert_begin(dispatch->task.durable);
 	return dispatch;
+}
+
+/*
+ * The queue, made when it is new, and locked against being dropped until the
+ * transaction ends.  It may have been dropped while the lock was waited for;
+ * then it is made anew.
+ */
+static AtqQueue *
+hold_queue(Oid role, const char *name)
+{
+	for (;;)
+	{
+		int32		id = atq_registry_queue_ensure(role, name)->id;
+		AtqQueue   *queue;
+
+		atq_registry_queue_lock(id, AccessShareLock);
+		queue = atq_registry_queue_named(role, name);
+		if (queue != NULL && queue->id == id)
+			return queue;
+	}
 }
 
 static void

@@ -10,7 +10,12 @@
  *
  * A queue that is looked up may be gone when the statement comes to it; the
  * statement then finds no row, which is reported as if it had not been there.
- * A task being dispatched while its queue is dropped is not seen by the drop.
+ *
+ * A dispatch locks its queue until its transaction ends, a drop locks it
+ * exclusively before it looks for tasks: a task that commits has a queue.  A
+ * queue is not dropped under a snapshot that may be older than that lock.  Nor
+ * is one that is a handler's: the next dispatch would make it again, and not
+ * durable.
  *
  * Triggers on the table empty the caches and have the lanes look again, so
  * resuming needs nothing more.
@@ -19,6 +24,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -32,6 +38,7 @@ static int32 find_queue(const char *name);
 static void deny_queue(const char *name, Oid owner) atq_noreturn;
 static void miss_queue(const char *name) atq_noreturn;
 static void set_paused(const char *name, bool paused);
+static bool drop_unused(int32 id, char **handler);
 
 PG_FUNCTION_INFO_V1(atq_sql_create_queue);
 
@@ -123,46 +130,34 @@ set_paused(const char *name, bool paused)
 
 PG_FUNCTION_INFO_V1(atq_sql_drop_queue);
 
-/*
- * Tasks are looked for in two ways because each of the partial indexes has
- * only one kind.
- */
 Datum
 atq_sql_drop_queue(PG_FUNCTION_ARGS)
 {
-	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {INT4OID};
-	Datum		values[1];
 	char	   *name;
-	AtqSpi		spi;
-	uint64		n;
+	char	   *handler;
+	int32		id;
+	bool		dropped;
 
 	PreventCommandIfReadOnly("drop_queue()");
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot drop a queue in a transaction that keeps its snapshot"),
+				 errhint("Call drop_queue() in a READ COMMITTED transaction.")));
 	name = get_name(fcinfo);
-	values[0] = Int32GetDatum(find_queue(name));
-	atq_spi_begin(&spi);
-	n = atq_spi_run(&plan,
-					"WITH dropped AS (DELETE FROM asynctasq.queue "
-					"WHERE id OPERATOR(pg_catalog.=) $1 "
-					"AND NOT EXISTS (SELECT FROM asynctasq.task "
-					"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
-					"AND run_at IS NULL) "
-					"AND NOT EXISTS (SELECT FROM asynctasq.task "
-					"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
-					"AND run_at IS NOT NULL) "
-					"AND NOT EXISTS (SELECT FROM asynctasq.dead_letter "
-					"WHERE queue_id OPERATOR(pg_catalog.=) $1) "
-					"RETURNING id), "
-					"results AS (DELETE FROM asynctasq.result "
-					"USING dropped "
-					"WHERE queue_id OPERATOR(pg_catalog.=) dropped.id), "
-					"unmarked AS (DELETE FROM asynctasq.crash_mark "
-					"USING dropped "
-					"WHERE queue_id OPERATOR(pg_catalog.=) dropped.id) "
-					"SELECT id FROM dropped",
-					1, types, values, NULL, SPI_OK_SELECT);
-	atq_spi_end(&spi);
-	if (n == 0)
+	id = find_queue(name);
+	atq_registry_queue_lock(id, AccessExclusiveLock);
+	if (atq_registry_queue(id) == NULL)
+		miss_queue(name);
+	dropped = drop_unused(id, &handler);
+	if (handler != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("queue \"%s\" cannot be dropped because it is the queue of handler \"%s\"",
+						name, handler),
+				 errhint("Register the handler with another queue, or remove it with asynctasq.unregister_handler(%s).",
+						 quote_literal_cstr(handler))));
+	if (!dropped)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("queue \"%s\" cannot be dropped because it holds tasks or dead letters",
@@ -170,6 +165,57 @@ atq_sql_drop_queue(PG_FUNCTION_ARGS)
 				 errhint("Remove them with asynctasq.purge_queue(%s, dead_letters => true).",
 						 quote_literal_cstr(name))));
 	PG_RETURN_VOID();
+}
+
+/*
+ * Drops a queue unless it is in use; false when it is.  *handler is one whose
+ * queue it is, palloc'd, or NULL.  Tasks are looked for in two ways because
+ * each of the partial indexes has only one kind.
+ */
+static bool
+drop_unused(int32 id, char **handler)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {INT4OID};
+	Datum		value = Int32GetDatum(id);
+	MemoryContext old = CurrentMemoryContext;
+	bool		dropped;
+	AtqSpi		spi;
+
+	atq_spi_begin(&spi);
+	atq_spi_run(&plan,
+				"WITH users AS (SELECT h.name FROM asynctasq.handler AS h "
+				"JOIN asynctasq.queue AS q "
+				"ON q.owner OPERATOR(pg_catalog.=) h.role "
+				"AND q.name OPERATOR(pg_catalog.=) h.queue "
+				"WHERE q.id OPERATOR(pg_catalog.=) $1), "
+				"dropped AS (DELETE FROM asynctasq.queue "
+				"WHERE id OPERATOR(pg_catalog.=) $1 "
+				"AND NOT EXISTS (SELECT FROM users) "
+				"AND NOT EXISTS (SELECT FROM asynctasq.task "
+				"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
+				"AND run_at IS NULL) "
+				"AND NOT EXISTS (SELECT FROM asynctasq.task "
+				"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
+				"AND run_at IS NOT NULL) "
+				"AND NOT EXISTS (SELECT FROM asynctasq.dead_letter "
+				"WHERE queue_id OPERATOR(pg_catalog.=) $1) "
+				"RETURNING id), "
+				"results AS (DELETE FROM asynctasq.result "
+				"USING dropped "
+				"WHERE queue_id OPERATOR(pg_catalog.=) dropped.id), "
+				"unmarked AS (DELETE FROM asynctasq.crash_mark "
+				"USING dropped "
+				"WHERE queue_id OPERATOR(pg_catalog.=) dropped.id) "
+				"SELECT (SELECT pg_catalog.min(name) FROM users), "
+				"(SELECT id FROM dropped)",
+				1, types, &value, NULL, SPI_OK_SELECT);
+	MemoryContextSwitchTo(old);
+	*handler = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	dropped = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+						   2) != NULL;
+	atq_spi_end(&spi);
+	return dropped;
 }
 
 PG_FUNCTION_INFO_V1(atq_sql_purge_queue);
