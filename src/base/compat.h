@@ -38,24 +38,15 @@
 
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #define atq_function_aclcheck(oid, role) \
 	object_aclcheck(ProcedureRelationId, (oid), (role), ACL_EXECUTE)
-#define atq_schema_aclcheck(oid, role) \
-	object_aclcheck(NamespaceRelationId, (oid), (role), ACL_USAGE)
-#define atq_function_ownercheck(oid, role) \
-	object_ownercheck(ProcedureRelationId, (oid), (role))
 #define atq_relation_ownercheck(oid, role) \
 	object_ownercheck(RelationRelationId, (oid), (role))
 #define atq_may_set_role(member, role)	member_can_set_role((member), (role))
 #else
 #define atq_function_aclcheck(oid, role) \
 	pg_proc_aclcheck((oid), (role), ACL_EXECUTE)
-#define atq_schema_aclcheck(oid, role) \
-	pg_namespace_aclcheck((oid), (role), ACL_USAGE)
-#define atq_function_ownercheck(oid, role) \
-	pg_proc_ownercheck((oid), (role))
 #define atq_relation_ownercheck(oid, role) \
 	pg_class_ownercheck((oid), (role))
 #define atq_may_set_role(member, role)	is_member_of_role((member), (role))

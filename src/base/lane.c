@@ -456,7 +456,7 @@ atq_slot_release(AtqSlot *slot)
 }
 
 int
-atq_lane_slots(Oid database, bool busy)
+atq_lane_slots(Oid database)
 {
 	int			n = 0;
 
@@ -465,8 +465,7 @@ atq_lane_slots(Oid database, bool busy)
 	{
 		AtqSlot    *slot = &atq_shared->slots[i];
 
-		if (slot->lane >= 0 && slot->database == database &&
-			(busy || slot->state != ATQ_SLOT_BUSY))
+		if (slot->lane >= 0 && slot->database == database)
 			n++;
 	}
 	LWLockRelease(atq_shared->lock);

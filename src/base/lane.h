@@ -188,8 +188,8 @@ extern void atq_lane_park(int lane);
 /* Asks a worker to exit when its task has ended. */
 extern void atq_slot_release(AtqSlot *slot);
 
-/* Number of a database's workers, with or without those that run a task. */
-extern int	atq_lane_slots(Oid database, bool busy);
+/* Number of a database's workers and scanners. */
+extern int	atq_lane_slots(Oid database);
 
 /* True when a worker of the lane would find something to do. */
 extern bool atq_lane_has_work(int lane, TimestampTz now);

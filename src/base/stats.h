@@ -17,7 +17,6 @@
 #include "base/lane.h"
 
 #define ATQ_MAX_STATS	2048	/* of each kind */
-#define ATQ_STAT_MINUTES 2
 
 typedef enum AtqOutcome
 {

@@ -181,7 +181,7 @@ wait_for_workers(Oid database)
 {
 	TimestampTz start = GetCurrentTimestamp();
 
-	while (atq_lane_slots(database, true) > 0 &&
+	while (atq_lane_slots(database) > 0 &&
 		   !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), WAIT_MS))
 	{
 		(void) WaitLatch(MyLatch,

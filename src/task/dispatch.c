@@ -183,6 +183,18 @@ atq_check_max_attempts(int value)
 	return value;
 }
 
+TimestampTz
+atq_check_delay(const Interval *value)
+{
+	int64		us = atq_interval_us(value);
+
+	if (us < 0 || us > ATQ_MAX_INTERVAL_US)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("delay must be between 0 and 3650 days")));
+	return us == 0 ? 0 : GetCurrentTimestamp() + us;
+}
+
 int64
 atq_check_retry_delay(const Interval *value)
 {
@@ -302,7 +314,6 @@ static TimestampTz
 read_run_at(FunctionCallInfo fcinfo)
 {
 	TimestampTz run_at;
-	int64		us;
 
 	if (!PG_ARGISNULL(ARG_DELAY) && !PG_ARGISNULL(ARG_RUN_AT))
 		ereport(ERROR,
@@ -319,10 +330,5 @@ read_run_at(FunctionCallInfo fcinfo)
 	}
 	if (PG_ARGISNULL(ARG_DELAY))
 		return 0;
-	us = atq_interval_us(PG_GETARG_INTERVAL_P(ARG_DELAY));
-	if (us < 0 || us > ATQ_MAX_INTERVAL_US)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("delay must be between 0 and 3650 days")));
-	return us == 0 ? 0 : GetCurrentTimestamp() + us;
+	return atq_check_delay(PG_GETARG_INTERVAL_P(ARG_DELAY));
 }

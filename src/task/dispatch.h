@@ -44,6 +44,7 @@ extern void atq_dispatch_end(AtqDispatch *dispatch);
 /* Ranges of options, also of registrations; throw 22023 naming the option. */
 #define ATQ_MAX_ATTEMPTS	1000
 #define ATQ_MAX_INTERVAL_US	(INT64CONST(3650) * USECS_PER_DAY)
+extern TimestampTz atq_check_delay(const Interval *value);	/* run_at, or 0 */
 extern int	atq_check_max_attempts(int value);
 extern int64 atq_check_retry_delay(const Interval *value);
 extern int64 atq_check_timeout(const Interval *value);

@@ -37,7 +37,6 @@
 #include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
@@ -650,8 +649,6 @@ invoke(FunctionCallInfo fcinfo)
 static Jsonb *
 result_json(Oid type, Datum value, bool isnull)
 {
-	FmgrInfo	flinfo;
-
 	if (isnull || type == VOIDOID)
 	{
 		JsonbValue	null;
@@ -659,13 +656,7 @@ result_json(Oid type, Datum value, bool isnull)
 		null.type = jbvNull;
 		return JsonbValueToJsonb(&null);
 	}
-	fmgr_info(F_TO_JSONB, &flinfo);
-	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
-											 list_make1(makeNullConst(type, -1, InvalidOid)),
-											 InvalidOid, InvalidOid,
-											 COERCE_EXPLICIT_CALL),
-					   &flinfo);
-	return DatumGetJsonbP(FunctionCall1(&flinfo, value));
+	return atq_datum_jsonb(value, type);
 }
 
 bool

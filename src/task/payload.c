@@ -92,15 +92,7 @@ atq_sql_dispatch_payload(PG_FUNCTION_ARGS)
 	if (options.max_attempts > 0)
 		options.attempt = Min(options.attempt, options.max_attempts - 1);
 	if (!PG_ARGISNULL(1))
-	{
-		int64		us = atq_interval_us(PG_GETARG_INTERVAL_P(1));
-
-		if (us < 0 || us > ATQ_MAX_INTERVAL_US)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("delay must be between 0 and 3650 days")));
-		options.run_at = us == 0 ? 0 : GetCurrentTimestamp() + us;
-	}
+		options.run_at = atq_check_delay(PG_GETARG_INTERVAL_P(1));
 	name = handler_name(&payload, &is_function);
 	if (is_function)
 		payload.params = call_arguments(payload.params);

@@ -203,9 +203,6 @@ drop_unused(int32 id, char **handler)
 				"RETURNING id), "
 				"results AS (DELETE FROM asynctasq.result "
 				"USING dropped "
-				"WHERE queue_id OPERATOR(pg_catalog.=) dropped.id), "
-				"unmarked AS (DELETE FROM asynctasq.crash_mark "
-				"USING dropped "
 				"WHERE queue_id OPERATOR(pg_catalog.=) dropped.id) "
 				"SELECT (SELECT pg_catalog.min(name) FROM users), "
 				"(SELECT id FROM dropped)",

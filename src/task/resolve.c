@@ -27,11 +27,9 @@
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -638,17 +636,8 @@ static Jsonb *
 resolve_json(const AtqReference *reference, void *arg)
 {
 	Entry	   *entry = answer(arg, reference);
-	FmgrInfo	flinfo;
-	Oid			row_type;
 
 	if (entry == NULL)
 		return NULL;
-	row_type = entry->id.target->plan->row_type;
-	fmgr_info(F_TO_JSONB, &flinfo);
-	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
-											 list_make1(makeNullConst(row_type, -1, InvalidOid)),
-											 InvalidOid, InvalidOid,
-											 COERCE_EXPLICIT_CALL),
-					   &flinfo);
-	return DatumGetJsonbP(FunctionCall1(&flinfo, entry->row));
+	return atq_datum_jsonb(entry->row, entry->id.target->plan->row_type);
 }

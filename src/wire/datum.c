@@ -28,9 +28,11 @@
 #include "common/shortest_dec.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -804,4 +806,18 @@ attribute_info(AtqTypeInfo *type, TupleDesc desc, int attribute)
 		type->attributes[attribute] = info;
 	}
 	return info;
+}
+
+Jsonb *
+atq_datum_jsonb(Datum value, Oid type)
+{
+	FmgrInfo	flinfo;
+
+	fmgr_info(F_TO_JSONB, &flinfo);
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
+											 list_make1(makeNullConst(type, -1, InvalidOid)),
+											 InvalidOid, InvalidOid,
+											 COERCE_EXPLICIT_CALL),
+					   &flinfo);
+	return DatumGetJsonbP(FunctionCall1(&flinfo, value));
 }

@@ -84,6 +84,9 @@ extern Datum atq_datum_decode_key(AtqSpan value, AtqTypeInfo *type);
 extern void atq_datum_encode(StringInfo buf, Datum value, Oid type,
 							 bool isnull, AtqRowPacker pack_row, void *arg);
 
+/* A SQL value as jsonb, as to_jsonb() gives it. */
+extern Jsonb *atq_datum_jsonb(Datum value, Oid type);
+
 /* "str", "datetime", ..: what messages call a token. */
 extern const char *atq_token_name(const AtqToken *token);
 
