@@ -5,9 +5,11 @@
 #   make               builds the extension for the server of PG_CONFIG
 #   make install       installs it there
 #   make installcheck  the tests, on a running server that preloads asynctasq
+#   make fuzz          tries the codec of the wire format on made-up bytes
+#   make bench-codec   what decoding costs, beside jsonb's parser and Python's
 #
-# "make demo" and "make test" install the packages they lack (as root, with
-# apt) and need no pg_config beforehand.
+# "make demo", "make test" and the last two install the packages they lack (as
+# root, with apt) and need no pg_config beforehand.
 
 # The goal of a bare "make", whatever else stands above PGXS's own.
 all:
@@ -87,4 +89,12 @@ demo:
 test:
 	@$(SCRIPT_ENV) scripts/test $(TESTS)
 
-.PHONY: all demo test clean distclean install uninstall installcheck
+# make fuzz SECONDS=600 takes ten minutes, CORPUS=DIR keeps what it finds.
+SECONDS = 60
+fuzz:
+	@$(SCRIPT_ENV) CORPUS='$(CORPUS)' scripts/fuzz $(SECONDS)
+
+bench-codec:
+	@$(SCRIPT_ENV) bench/codec/run
+
+.PHONY: all demo test fuzz bench-codec clean distclean install uninstall installcheck

@@ -59,6 +59,11 @@ FROM (VALUES
      (SELECT string_agg(decode(lpad(to_hex(i % 17), 2, '0') || 'c0', 'hex'), '')
       FROM generate_series(0, 17) AS i)),
     ('same array key', '\x82910101910102'),
+    ('same array key in another width', '\x82910101dc0001cc0102'),
+    ('same float key in another width', '\x82ca3f80000001cb3ff000000000000002'),
+    ('same ext key in another length', '\x82d564000001c70264000002'),
+    ('same set key in another length', '\x82d505910101c70205910102'),
+    ('same nested key', '\x8291819101c0019181dc000101c002'),
     ('two classes', '\x83b25f5f6f726d3a73716c616c6368656d795f5f01ad5f5f6f726d5f636c6173735f5fa161ad5f5f6f726d5f636c6173735f5fa162'),
     ('datetime without time', '\xc70a01' || '2024-01-01'::bytea),
     ('no date', '\xc70a02' || '2024-02-30'::bytea),
@@ -84,6 +89,8 @@ FROM (VALUES
     ('nil key', '\x81c0c0'),
     ('unknown ext', '\xd46400'),
     ('empty unknown ext', '\xc70064'),
+    ('array keys that differ', '\x82910101910201'),
+    ('array key inside array keys', '\x829191010191910201'),
     ('bin and str key', '\x82a16101c4016102')
 ) AS v (what, bytes);
 

@@ -13,8 +13,9 @@
  *
  * Keys of all open maps lie on one array, a map's above its parent's.  When
  * a map closes, its own are compared and taken off: pairwise when they are
- * few, sorted when they are many.  Text is compared by its content and not
- * by its bytes on the wire, else a str 8 "a" would hide a fixstr "a".
+ * few, sorted when they are many.  Keys are compared by what they stand for
+ * and not by their bytes on the wire, else a str 8 "a" would hide a fixstr
+ * "a", and the value's own JSON text could not be read back.
  *
  * Memory: the two arrays grow with what was read, never with what a header
  * announces, in the caller's context; they are freed at the end, or with the
@@ -28,17 +29,21 @@
 
 #include "base/guc.h"
 #include "wire/iso.h"
+#include "wire/marker.h"
 #include "wire/text.h"
 
 /* More keys than this are sorted to find duplicates. */
 #define PAIRWISE_KEYS	16
 
+/* The kind of a key that is an array, a map or a set. */
+#define CONTAINER_KEY	(-1)
+
 /* What a key is compared by; off is where it stands. */
 typedef struct CheckKey
 {
-	int			kind;			/* AtqTokenKind, or -1: compare bytes */
-	int64		number;			/* of an int, or a bool */
-	AtqSpan		bytes;			/* of a str or bin, else the whole key */
+	int			kind;			/* AtqTokenKind, or CONTAINER_KEY */
+	int64		number;			/* of an int, float or bool; an ext's code */
+	AtqSpan		bytes;			/* of a str, bin or ext; a whole container */
 	Size		off;
 } CheckKey;
 
@@ -76,6 +81,8 @@ static void open_level(Check *check, uint64 pending, bool is_map,
 					   int own_key);
 static void close_levels(Check *check);
 static void check_duplicates(CheckKey *keys, int count);
+static AtqSpan normal_form(AtqSpan value);
+static void append_normal(StringInfo buf, AtqReader *reader);
 static int	compare_keys(const void *a, const void *b);
 
 /* Checks a whole value; see msgpack.h for what is thrown. */
@@ -198,13 +205,23 @@ check_key(Check *check, const AtqToken *token, Size off)
 		case ATQ_TOKEN_UINT:
 			key->number = token->v.i;
 			break;
+		case ATQ_TOKEN_FLOAT:
+			memcpy(&key->number, &token->v.f, sizeof(key->number));
+			break;
 		case ATQ_TOKEN_STR:
 		case ATQ_TOKEN_BIN:
 			key->bytes = token->v.bytes;
 			break;
+		case ATQ_TOKEN_EXT:
+			if (!atq_token_is_set(token))
+			{
+				key->number = token->ext_code;
+				key->bytes = token->v.bytes;
+				break;
+			}
+			/* FALLTHROUGH */
 		default:
-			key->kind = -1;
-			key->bytes.len = check->reader.off - off;
+			key->kind = CONTAINER_KEY;
 			return check->key_count++;
 	}
 	check->key_count++;
@@ -236,8 +253,7 @@ check_ext(Check *check, const AtqToken *token, int own_key)
 	Size		end = reader->off;
 	AtqToken	inner;
 
-	if (token->ext_code != ATQ_EXT_SET &&
-		token->ext_code != ATQ_EXT_FROZENSET)
+	if (!atq_token_is_set(token))
 		return false;
 
 	reader->off = token->v.bytes.data - reader->data;
@@ -348,8 +364,15 @@ close_levels(Check *check)
 static void
 check_duplicates(CheckKey *keys, int count)
 {
+	int			containers = 0;
 	int			i;
 	int			j;
+
+	for (i = 0; i < count; i++)
+		containers += keys[i].kind == CONTAINER_KEY;
+	for (i = 0; i < count && containers > 1; i++)
+		if (keys[i].kind == CONTAINER_KEY)
+			keys[i].bytes = normal_form(keys[i].bytes);
 
 	if (count > PAIRWISE_KEYS)
 		qsort(keys, count, sizeof(CheckKey), compare_keys);
@@ -363,6 +386,80 @@ check_duplicates(CheckKey *keys, int count)
 				atq_msgpack_fail("a map holds a key twice",
 								 Max(keys[i].off, keys[j].off));
 	}
+
+	for (i = 0; i < count && containers > 1; i++)
+		if (keys[i].kind == CONTAINER_KEY)
+			pfree((char *) keys[i].bytes.data);
+}
+
+/* The value with each of its tokens in the shortest form; palloc'd. */
+static AtqSpan
+normal_form(AtqSpan value)
+{
+	AtqReader	reader;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	atq_msgpack_open(&reader, value);
+	append_normal(&buf, &reader);
+	return (AtqSpan) {buf.data, buf.len};
+}
+
+static void
+append_normal(StringInfo buf, AtqReader *reader)
+{
+	AtqToken	token;
+	bool		set;
+	int8		code;
+	int			start = buf->len;
+	uint64		items = 0;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	atq_msgpack_next(reader, &token);
+	set = atq_token_is_set(&token);
+	code = token.ext_code;
+	atq_marker_enter_set(reader, &token);
+
+	switch (token.kind)
+	{
+		case ATQ_TOKEN_NIL:
+			atq_pack_nil(buf);
+			break;
+		case ATQ_TOKEN_BOOL:
+			atq_pack_bool(buf, token.v.boolean);
+			break;
+		case ATQ_TOKEN_INT:
+			atq_pack_int(buf, token.v.i);
+			break;
+		case ATQ_TOKEN_UINT:
+			atq_pack_uint(buf, token.v.u);
+			break;
+		case ATQ_TOKEN_FLOAT:
+			atq_pack_float(buf, token.v.f);
+			break;
+		case ATQ_TOKEN_STR:
+			atq_pack_str(buf, token.v.bytes.data, token.v.bytes.len);
+			break;
+		case ATQ_TOKEN_BIN:
+			atq_pack_bin(buf, token.v.bytes.data, token.v.bytes.len);
+			break;
+		case ATQ_TOKEN_EXT:
+			atq_pack_ext(buf, code, token.v.bytes.data, token.v.bytes.len);
+			break;
+		case ATQ_TOKEN_ARRAY:
+			atq_pack_array(buf, token.count);
+			items = token.count;
+			break;
+		case ATQ_TOKEN_MAP:
+			atq_pack_map(buf, token.count);
+			items = 2 * (uint64) token.count;
+			break;
+	}
+	for (; items > 0; items--)
+		append_normal(buf, reader);
+	if (set)
+		atq_pack_wrap(buf, start, code);
 }
 
 /* Any total order does, as long as equal keys are equal in it. */

@@ -45,9 +45,7 @@ atq_marker_next(AtqReader *reader, AtqToken *token)
 void
 atq_marker_enter_set(AtqReader *reader, AtqToken *token)
 {
-	if (token->kind != ATQ_TOKEN_EXT ||
-		(token->ext_code != ATQ_EXT_SET &&
-		 token->ext_code != ATQ_EXT_FROZENSET))
+	if (!atq_token_is_set(token))
 		return;
 
 	reader->off = token->v.bytes.data - reader->data;

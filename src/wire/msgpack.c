@@ -250,6 +250,15 @@ atq_token_is(const AtqToken *token, const char *text)
 		memcmp(token->v.bytes.data, text, token->v.bytes.len) == 0;
 }
 
+/* True for the ext of a set or frozenset. */
+bool
+atq_token_is_set(const AtqToken *token)
+{
+	return token->kind == ATQ_TOKEN_EXT &&
+		(token->ext_code == ATQ_EXT_SET ||
+		 token->ext_code == ATQ_EXT_FROZENSET);
+}
+
 /*
  * Reads an ext -1 in one of its three forms; false when it is of no form or
  * has a second's worth of nanoseconds.

@@ -87,6 +87,9 @@ extern AtqSpan atq_msgpack_skip(AtqReader *reader);
 /* True when a STR token equals a C string. */
 extern bool atq_token_is(const AtqToken *token, const char *text);
 
+/* True for the ext of a set or frozenset. */
+extern bool atq_token_is_set(const AtqToken *token);
+
 /*
  * Checks a whole value: exactly one, nothing behind it, valid UTF-8, no
  * duplicate map keys, known ext types well formed, depth (counted through

@@ -88,9 +88,7 @@ atq_reference_scan(AtqSpan value, AtqReferenceVisitor visit, void *arg)
 
 		CHECK_FOR_INTERRUPTS();
 		atq_msgpack_next(&reader, &token);
-		if (token.kind == ATQ_TOKEN_EXT &&
-			(token.ext_code == ATQ_EXT_SET ||
-			 token.ext_code == ATQ_EXT_FROZENSET))
+		if (atq_token_is_set(&token))
 			reader.off = token.v.bytes.data - reader.data;
 		else if (token.kind == ATQ_TOKEN_MAP &&
 				 atq_reference_match(rest, &reference))
