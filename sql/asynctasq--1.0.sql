@@ -335,7 +335,8 @@ CREATE TABLE asynctasq.handler (
 	should_retry pg_catalog.text,
 	on_failure pg_catalog.text,
 	keep_result pg_catalog.bool NOT NULL,
-	group_size pg_catalog.int4 NOT NULL
+	group_size pg_catalog.int4 NOT NULL,
+	batch_size pg_catalog.int4
 );
 COMMENT ON TABLE asynctasq.handler IS
 'Handlers: registered functions, by qualified signature, and the defaults of their tasks.';
@@ -603,11 +604,12 @@ CREATE FUNCTION asynctasq.register_handler(
 	on_failure pg_catalog.regprocedure DEFAULT NULL,
 	keep_result pg_catalog.bool DEFAULT false,
 	group_size pg_catalog.int4 DEFAULT 1,
+	batch_size pg_catalog.int4 DEFAULT NULL,
 	run_as pg_catalog.name DEFAULT NULL) RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME', 'atq_sql_register_handler'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION asynctasq.register_handler(pg_catalog.text, pg_catalog.regprocedure, pg_catalog.text, pg_catalog.int4, pg_catalog.interval, pg_catalog.text, pg_catalog.interval, pg_catalog.int4, pg_catalog.regprocedure, pg_catalog.regprocedure, pg_catalog.bool, pg_catalog.int4, pg_catalog.name) IS
-'Registers a function as the handler of the tasks of a name, or replaces what is registered. It runs as run_as, or as the current user. Errors: 22004 name or function is null, 22023 a name or an option out of range, 42704 the role does not exist, 42501 not allowed to become the role, the role may not execute a function, or the name is registered for a role that the caller is not a member of, 42809 or 42P13 the function cannot be a handler, 55000 the role is not permitted to log in (before PostgreSQL 17), 25006 in a read-only transaction.';
+COMMENT ON FUNCTION asynctasq.register_handler(pg_catalog.text, pg_catalog.regprocedure, pg_catalog.text, pg_catalog.int4, pg_catalog.interval, pg_catalog.text, pg_catalog.interval, pg_catalog.int4, pg_catalog.regprocedure, pg_catalog.regprocedure, pg_catalog.bool, pg_catalog.int4, pg_catalog.int4, pg_catalog.name) IS
+'Registers a function as the handler of the tasks of a name, or replaces what is registered. It runs as run_as, or as the current user. group_size: up to so many tasks may share a transaction, which asks that all effects of the function are in this database; batch_size: the function takes arrays and is called once for up to so many tasks, in one transaction. Errors: 22004 name or function is null, 22023 a name or an option out of range, or group_size and batch_size together, 42704 the role does not exist, 42501 not allowed to become the role, the role may not execute a function, or the name is registered for a role that the caller is not a member of, 42809 or 42P13 the function cannot be a handler, 55000 the role is not permitted to log in (before PostgreSQL 17), 25006 in a read-only transaction.';
 
 CREATE FUNCTION asynctasq.unregister_handler(name pg_catalog.text) RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME', 'atq_sql_unregister_handler'

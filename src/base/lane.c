@@ -529,7 +529,7 @@ atq_slot_read(int i, AtqSlot *copy)
 	if (used)
 	{
 		SpinLockAcquire(&slot->mutex);
-		memcpy(copy, slot, sizeof(AtqSlot));
+		memcpy(copy, slot, offsetof(AtqSlot, members));
 		SpinLockRelease(&slot->mutex);
 	}
 	LWLockRelease(atq_shared->lock);
@@ -555,4 +555,38 @@ atq_slot_running(Oid database, int64 task_id)
 	}
 	LWLockRelease(atq_shared->lock);
 	return found;
+}
+
+int
+atq_slot_holding(Oid database, int64 task_id, AtqSlot *copy)
+{
+	int			found = -1;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	for (int i = 0; i < atq_shared->nslots && found < 0; i++)
+	{
+		AtqSlot    *slot = &atq_shared->slots[i];
+
+		if (slot->lane < 0 || slot->database != database)
+			continue;
+		SpinLockAcquire(&slot->mutex);
+		if (atq_slot_holds(slot, task_id))
+		{
+			memcpy(copy, slot, offsetof(AtqSlot, members));
+			found = i;
+		}
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(atq_shared->lock);
+	return found;
+}
+
+bool
+atq_slot_holds(const AtqSlot *slot, int64 task_id)
+{
+	bool		holds = slot->task_id == task_id;
+
+	for (int i = 0; i < slot->nmembers && !holds; i++)
+		holds = slot->members[i] == task_id;
+	return holds;
 }

@@ -29,6 +29,7 @@
 #define ATQ_MAX_LANES	512
 #define ATQ_MAX_LINES	8192
 #define ATQ_MAX_ORPHANS	16
+#define ATQ_MAX_MEMBERS	1000	/* tasks that share a transaction */
 #define ATQ_NAME_LEN	256		/* handler names, with their NUL */
 
 #define ATQ_ID_NONE		PG_INT64_MAX	/* "no id": above every task's */
@@ -117,6 +118,9 @@ typedef struct AtqSlot
 	int			line;			/* of the claimed tasks, or -1 */
 	int64		unrun_id;		/* first claimed and not yet run, or
 								 * ATQ_ID_NONE */
+	int			nmembers;		/* tasks that share the running one's
+								 * transaction */
+	int64		members[ATQ_MAX_MEMBERS];	/* last: see atq_slot_read */
 } AtqSlot;
 
 typedef struct AtqShared
@@ -197,12 +201,21 @@ extern bool atq_lane_has_work(int lane, TimestampTz now);
 extern void atq_launcher_wake(void);
 
 /*
- * Copies what a slot's worker says of itself, consistently; false when the
- * slot is free.
+ * Copies what a slot's worker says of itself, but for the members'
+ * ids, consistently; false when the slot is free.
  */
 extern bool atq_slot_read(int slot, AtqSlot *copy);
 
 /* The slot whose worker runs a task of this database now, or -1. */
 extern int	atq_slot_running(Oid database, int64 task_id);
+
+/*
+ * The same for a task whose outcome waits for the commit of the running one's
+ * transaction, or which is that; *copy is the slot as of atq_slot_read.
+ */
+extern int	atq_slot_holding(Oid database, int64 task_id, AtqSlot *copy);
+
+/* Whether a slot holds the task; its mutex must be held. */
+extern bool atq_slot_holds(const AtqSlot *slot, int64 task_id);
 
 #endif							/* ATQ_BASE_LANE_H */

@@ -28,12 +28,14 @@
 #include "nodes/parsenodes.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
+#include "utils/fmgroids.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "base/lane.h"
 #include "process/ddl.h"
 #include "store/notice.h"
+#include "task/attempt.h"
 
 #define HOLD_MS		60000
 #define WAIT_MS		2000
@@ -48,6 +50,7 @@ static void process_utility(PlannedStmt *pstmt, const char *queryString,
 							DestReceiver *dest, QueryCompletion *qc);
 static void object_access(ObjectAccessType access, Oid class_id,
 						  Oid object_id, int sub_id, void *arg);
+static bool works_on_session(Oid function);
 static bool drops_extension(Node *statement);
 static Oid	emptied_database(Node *statement);
 static const char *template_name(CreatedbStmt *statement);
@@ -69,9 +72,33 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 {
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_FUNCTION_EXECUTE && atq_attempt_current != NULL &&
+		works_on_session(object_id))
+		atq_attempt_touch_session();
 	if (access == OAT_DROP && class_id == ExtensionRelationId &&
 		object_id == get_extension_oid("asynctasq", true))
 		atq_notice_leave();
+}
+
+/* Functions whose effects the end of a task cannot undo before the commit. */
+static bool
+works_on_session(Oid function)
+{
+	switch (function)
+	{
+		case F_PG_NOTIFY:
+		case F_PG_ADVISORY_LOCK_INT8:
+		case F_PG_ADVISORY_LOCK_INT4_INT4:
+		case F_PG_ADVISORY_LOCK_SHARED_INT8:
+		case F_PG_ADVISORY_LOCK_SHARED_INT4_INT4:
+		case F_PG_TRY_ADVISORY_LOCK_INT8:
+		case F_PG_TRY_ADVISORY_LOCK_INT4_INT4:
+		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT8:
+		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT4_INT4:
+			return true;
+		default:
+			return false;
+	}
 }
 
 static void
@@ -84,6 +111,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString,
 		prev_ProcessUtility : standard_ProcessUtility;
 	Oid			database = emptied_database(pstmt->utilityStmt);
 
+	if (atq_attempt_current != NULL)
+		atq_attempt_touch_session();
 	if (drops_extension(pstmt->utilityStmt))
 	{
 		atq_notice_leave();

@@ -30,6 +30,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/prepare.h"
@@ -92,6 +93,7 @@ static void set_state(AtqSlotState state);
 static void begin_transaction(void);
 static void finish_transaction(void);
 static bool never(const ErrorData *error);
+static void next_in_transaction(void);
 static void wipe_session(void);
 
 static AtqRunner worker_runner = {
@@ -99,6 +101,7 @@ static AtqRunner worker_runner = {
 	.commit = CommitTransactionCommand,
 	.abort = AbortCurrentTransaction,
 	.finish = finish_transaction,
+	.next = next_in_transaction,
 	.rethrow = never
 };
 
@@ -142,6 +145,7 @@ attach(const AtqWorkerStart *start)
 		mine->task_id = mine->cancel_id = mine->cancelled_id = 0;
 		mine->queue_id = 0;
 		mine->unrun_id = ATQ_ID_NONE;
+		mine->nmembers = 0;
 		mine->line = -1;
 		SpinLockRelease(&mine->mutex);
 		slot = mine;
@@ -157,9 +161,9 @@ attach(const AtqWorkerStart *start)
 static void
 detach(int code, Datum arg)
 {
+	leave_orphan();
 	if (claim != NULL)
 		atq_claim_release(claim, slot);
-	leave_orphan();
 	set_backoff();
 	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
 	SpinLockAcquire(&slot->mutex);
@@ -220,7 +224,8 @@ set_backoff(void)
  * SIGINT, from cancel() with the task it means in the slot, or from anywhere
  * else.  One that comes too late for its task is ignored.  The slot is read
  * without its lock, which a signal handler cannot take: only this process
- * writes task_id, and cancel_id is set before the signal is sent.
+ * writes task_id and the members, and cancel_id is set before the signal is
+ * sent.
  */
 static void
 cancel_task(SIGNAL_ARGS)
@@ -228,7 +233,7 @@ cancel_task(SIGNAL_ARGS)
 	int			save_errno = errno;
 
 	if (slot != NULL && slot->task_id != 0 && !proc_exit_inprogress &&
-		(slot->cancel_id == 0 || slot->cancel_id == slot->task_id))
+		(slot->cancel_id == 0 || atq_slot_holds(slot, slot->cancel_id)))
 	{
 		slot->cancelled_id = slot->cancel_id;
 		InterruptPending = true;
@@ -381,19 +386,22 @@ note_progress(void)
 static void
 run_next(void)
 {
-	AtqCandidate *candidate = &claim->candidates[claim->next++];
 	TimestampTz before = GetCurrentTimestamp();
-	double		ms;
+	int			ended = 0;
+	int			done;
 
 	SpinLockAcquire(&slot->mutex);
 	slot->line = claim->line;
 	slot->task_started_at = before;
-	slot->unrun_id = claim->next < claim->count ?
-		claim->candidates[claim->next].id : ATQ_ID_NONE;
 	SpinLockRelease(&slot->mutex);
-	if (atq_task_run(&worker_runner, claim->durable, candidate))
+	done = atq_task_run(&worker_runner, claim->durable,
+						&claim->candidates[claim->next],
+						claim->count - claim->next, &ended);
+	claim->next += done;
+	if (ended > 0)
 	{
-		ms = (GetCurrentTimestamp() - before) / 1000.0;
+		double		ms = (GetCurrentTimestamp() - before) / 1000.0 / ended;
+
 		task_ms = task_ms == 0 ? ms : task_ms * 0.8 + ms * 0.2;
 		wipe_session();
 	}
@@ -498,6 +506,27 @@ static bool
 never(const ErrorData *error)
 {
 	return false;
+}
+
+/*
+ * Between two tasks of one transaction: what a task that ended its own would
+ * have left behind is gone, and now() is the start of the next one.  The
+ * server sets that time only for a parallel worker, which it tells from this
+ * one by ParallelWorkerNumber.
+ */
+static void
+next_in_transaction(void)
+{
+	int			number = ParallelWorkerNumber;
+	TimestampTz now;
+
+	DropAllPreparedStatements();
+	ResetSequenceCaches();
+	SetCurrentStatementStartTimestamp();
+	now = GetCurrentStatementStartTimestamp();
+	ParallelWorkerNumber = 0;
+	SetParallelStartTimestamps(now, now);
+	ParallelWorkerNumber = number;
 }
 
 /* What DISCARD ALL would do, less what the task's end has done already. */

@@ -88,7 +88,8 @@ enum
 	HANDLER_NAME = 1, HANDLER_ROLE, HANDLER_FUNCTION, HANDLER_QUEUE,
 	HANDLER_MAX_ATTEMPTS, HANDLER_RETRY_DELAY, HANDLER_RETRY_STRATEGY,
 	HANDLER_TIMEOUT, HANDLER_PRIORITY, HANDLER_SHOULD_RETRY,
-	HANDLER_ON_FAILURE, HANDLER_KEEP_RESULT, HANDLER_GROUP_SIZE
+	HANDLER_ON_FAILURE, HANDLER_KEEP_RESULT, HANDLER_GROUP_SIZE,
+	HANDLER_BATCH_SIZE
 };
 enum
 {
@@ -467,6 +468,7 @@ read_handler(HeapTuple tuple, TupleDesc desc, void *arg)
 	handler->on_failure = get_text(tuple, HANDLER_ON_FAILURE, desc);
 	handler->keep_result = get_bool(tuple, HANDLER_KEEP_RESULT, desc);
 	handler->group_size = get_int(tuple, HANDLER_GROUP_SIZE, desc);
+	handler->batch_size = get_int(tuple, HANDLER_BATCH_SIZE, desc);
 	handler->stat = atq_stats_handler(MyDatabaseId, handler->role,
 									  handler->name);
 	MemoryContextSwitchTo(old);

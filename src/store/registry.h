@@ -59,6 +59,7 @@ typedef struct AtqHandler
 	char	   *on_failure;
 	bool		keep_result;
 	int			group_size;
+	int			batch_size;		/* 0: called for one task at a time */
 	struct AtqStat *stat;		/* counters, or NULL */
 	void	   *call;			/* task/handler.c's, made on first use in
 								 * atq_registry_context() */

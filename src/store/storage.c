@@ -81,6 +81,8 @@ static void begin_scan(TaskScan *scan, AtqTable table, AtqTable index,
 static bool next_row(TaskScan *scan);
 static void end_scan(TaskScan *scan);
 static Datum get_column(TupleTableSlot *slot, int column);
+static bool text_column_is(TupleTableSlot *slot, int column,
+						   const char *text);
 static bool has_column(TupleTableSlot *slot, int column);
 static void read_task(TupleTableSlot *slot, AtqTask *task);
 static int64 read_interval(TupleTableSlot *slot, int column);
@@ -105,6 +107,8 @@ atq_storage_next_id(void)
 {
 	return nextval_internal(atq_registry_table(ATQ_TABLE_TASK_ID_SEQ), false);
 }
+
+uint64		atq_storage_inserts = 0;
 
 AtqInserter *
 atq_insert_begin(bool durable)
@@ -136,6 +140,7 @@ atq_insert_task(AtqInserter *inserter, const AtqTask *task)
 	atq_insert_index_tuples(inserter->result, inserter->slot,
 							inserter->estate);
 	MemoryContextSwitchTo(old);
+	atq_storage_inserts++;
 }
 
 void
@@ -291,31 +296,35 @@ end_scan(TaskScan *scan)
 	table_close(scan->rel, NoLock);
 }
 
-bool
-atq_storage_take(bool durable, const AtqCandidate *candidate, AtqTask *task)
+AtqTake
+atq_storage_take(bool durable, const AtqCandidate *candidate,
+				 const char *only, AtqTask *task)
 {
 	Relation	rel = table_open(atq_registry_table(task_table(durable)),
 								 RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	ItemPointerData tid = candidate->tid;
-	Snapshot	snapshot = GetLatestSnapshot();
+	AtqTake		result = ATQ_TAKE_GONE;
 	TM_FailureData failure;
-	bool		taken = false;
 
-	PushActiveSnapshot(snapshot);
+	PushActiveSnapshot(GetLatestSnapshot());
 	if (table_tuple_fetch_row_version(rel, &tid, GetActiveSnapshot(), slot) &&
-		DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id &&
-		table_tuple_delete(rel, &tid, GetCurrentCommandId(true),
-						   GetActiveSnapshot(), InvalidSnapshot, false,
-						   &failure, false) == TM_Ok)
+		DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id)
 	{
-		read_task(slot, task);
-		taken = true;
+		if (only != NULL && !text_column_is(slot, TASK_TASK, only))
+			result = ATQ_TAKE_OTHER;
+		else if (table_tuple_delete(rel, &tid, GetCurrentCommandId(true),
+									GetActiveSnapshot(), InvalidSnapshot,
+									false, &failure, false) == TM_Ok)
+		{
+			read_task(slot, task);
+			result = ATQ_TAKE_DONE;
+		}
 	}
 	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
-	return taken;
+	return result;
 }
 
 static Datum
@@ -324,6 +333,15 @@ get_column(TupleTableSlot *slot, int column)
 	bool		isnull;
 
 	return slot_getattr(slot, column, &isnull);
+}
+
+static bool
+text_column_is(TupleTableSlot *slot, int column, const char *text)
+{
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(get_column(slot, column));
+
+	return VARSIZE_ANY_EXHDR(value) == strlen(text) &&
+		memcmp(VARDATA_ANY(value), text, strlen(text)) == 0;
 }
 
 static bool

@@ -54,6 +54,9 @@ extern AtqInserter *atq_insert_begin(bool durable);
 extern void atq_insert_task(AtqInserter *inserter, const AtqTask *task);
 extern void atq_insert_end(AtqInserter *inserter);
 
+/* Counts the tasks that this backend has inserted. */
+extern uint64 atq_storage_inserts;
+
 /* The next task id. */
 extern int64 atq_storage_next_id(void);
 
@@ -80,11 +83,18 @@ extern TimestampTz atq_storage_next_due(bool durable, int32 queue_id,
 
 /*
  * Reads a claimed task's row and deletes it in the current transaction,
- * without waiting; false when it is gone, changed or locked by another.
- * What it returns lives in the current memory context.
+ * without waiting.  Unless only is NULL, a task of another handler is left
+ * alone.  What it returns lives in the current memory context.
  */
-extern bool atq_storage_take(bool durable, const AtqCandidate *candidate,
-							 AtqTask *task);
+typedef enum AtqTake
+{
+	ATQ_TAKE_DONE,
+	ATQ_TAKE_GONE,				/* or changed, or locked by another */
+	ATQ_TAKE_OTHER				/* a task of another handler */
+} AtqTake;
+
+extern AtqTake atq_storage_take(bool durable, const AtqCandidate *candidate,
+								const char *only, AtqTask *task);
 
 /*
  * Finds a task's row by id, as the latest snapshot sees it, without a lock;

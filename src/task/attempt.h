@@ -13,8 +13,8 @@
 #include "store/storage.h"
 
 /*
- * How attempts are run: by a worker each in a transaction of its own, by
- * drain() each in a subtransaction of the caller's.
+ * How attempts are run: by a worker in a transaction, by drain() in a
+ * subtransaction of the caller's.
  */
 typedef struct AtqRunner
 {
@@ -27,6 +27,8 @@ typedef struct AtqRunner
 	 * is still the task's; or NULL
 	 */
 	void		(*finish) (void);
+	/* makes way for the next task in the same transaction; NULL: no groups */
+	void		(*next) (void);
 	/* true for an error that is not the task's: it goes on to the caller */
 	bool		(*rethrow) (const ErrorData *error);
 	AtqSlot    *slot;			/* the worker's own, or NULL */
@@ -48,8 +50,44 @@ typedef struct AtqAttempt
 	bool		cancelled;		/* cancel() meant this task */
 } AtqAttempt;
 
-/* The attempt under way in this backend, or NULL. */
+/* The attempt under way in this backend (of a batch the first), or NULL. */
 extern PGDLLIMPORT AtqAttempt *atq_attempt_current;
+
+/*
+ * Makes an attempt the one under way, and says so in the worker's slot unless
+ * that is NULL; unrun_id is the claimed task behind it, or ATQ_ID_NONE.
+ */
+extern void atq_attempt_begin(AtqAttempt *attempt, AtqSlot *slot,
+							  int64 unrun_id);
+
+/* Says that a task shares the transaction of the one under way. */
+extern void atq_attempt_add_member(AtqSlot *slot, int64 task_id);
+
+/*
+ * Says that of all tasks held only this one is, or with 0 that none is: the
+ * transaction is about to be rolled back.
+ */
+extern void atq_attempt_keep_only(AtqSlot *slot, int64 task_id);
+
+/* Says that the tasks held have their outcome, ntasks of them. */
+extern void atq_attempt_settled(AtqSlot *slot, int ntasks);
+
+/*
+ * Starts the time that the task may take, 0 meaning for ever, and ends it.
+ * When it is over the task is cancelled.
+ */
+extern void atq_attempt_arm(int64 timeout_us);
+extern void atq_attempt_disarm(void);
+
+/* True when the time that was armed last has run out. */
+extern bool atq_attempt_timed_out(void);
+
+/*
+ * Notes that user code did what lasts longer than its task; true when that
+ * was so since the attempt under way began.
+ */
+extern void atq_attempt_touch_session(void);
+extern bool atq_attempt_touched_session(void);
 
 /* The attempt's task as jsonb, as should_retry and on_failure get it. */
 extern Jsonb *atq_attempt_json(const AtqAttempt *attempt);

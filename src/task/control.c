@@ -276,14 +276,14 @@ read_look(TaskLook *look)
 static void
 show_running(int64 id, TaskLook *look)
 {
-	int			i = atq_slot_running(MyDatabaseId, id);
 	AtqSlot		slot;
 
-	if (i < 0 || !atq_slot_read(i, &slot) ||
-		slot.task_id != id || slot.database != MyDatabaseId)
+	if (atq_slot_holding(MyDatabaseId, id, &slot) < 0)
 		return;
 	look->values[INFO_STATUS] = CStringGetTextDatum("running");
-	look->values[INFO_ATTEMPT] = Int32GetDatum(slot.attempt);
+	look->values[INFO_ATTEMPT] =
+		Int32GetDatum(slot.task_id == id ? slot.attempt :
+					  DatumGetInt32(look->values[INFO_ATTEMPT]) + 1);
 	look->values[INFO_STARTED_AT] = TimestampTzGetDatum(slot.task_started_at);
 	look->values[INFO_WORKER_PID] = Int32GetDatum(slot.pid);
 	look->nulls[INFO_STARTED_AT] = look->nulls[INFO_WORKER_PID] = false;
@@ -324,16 +324,16 @@ atq_sql_cancel(PG_FUNCTION_ARGS)
 static bool
 cancel_running(int64 id)
 {
-	int			i = atq_slot_running(MyDatabaseId, id);
 	AtqSlot    *slot;
 	AtqSlot		copy;
+	int			i = atq_slot_holding(MyDatabaseId, id, &copy);
 	int			pid = 0;
 
-	if (i < 0 || !atq_slot_read(i, &copy) || !may_control(copy.role))
+	if (i < 0 || !may_control(copy.role))
 		return false;
 	slot = &atq_shared->slots[i];
 	SpinLockAcquire(&slot->mutex);
-	if (slot->task_id == id && slot->database == MyDatabaseId)
+	if (atq_slot_holds(slot, id) && slot->database == MyDatabaseId)
 	{
 		slot->cancel_id = id;
 		pid = slot->pid;
@@ -355,7 +355,7 @@ cancel_waiting(int64 id)
 
 	if (!atq_storage_find(id, &durable, &candidate) ||
 		!look_up(id, false, &look) ||
-		!atq_storage_take(durable, &candidate, &task))
+		atq_storage_take(durable, &candidate, NULL, &task) != ATQ_TAKE_DONE)
 		return false;
 	atq_storage_keep(&task, "cancelled", task.attempt,
 					 effective_max_attempts(&look), 0, NULL, NULL);
@@ -596,10 +596,9 @@ has_settled(Wait *wait)
 static bool
 is_running(int64 id)
 {
-	int			i = atq_slot_running(MyDatabaseId, id);
 	AtqSlot		slot;
 
-	return i >= 0 && atq_slot_read(i, &slot) && slot.task_id == id &&
+	return atq_slot_holding(MyDatabaseId, id, &slot) >= 0 &&
 		may_see(slot.role);
 }
 

@@ -3,9 +3,9 @@
  * drain.c
  *	  drain(): running due tasks here and now, for tests.
  *
- * Runs tasks of the current user's own queues in the calling session, each in
- * a subtransaction of the caller's transaction, in the order in which a
- * worker would.  Tasks that the caller itself has dispatched are seen before
+ * Runs tasks of the current user's own queues in the calling session, each (or
+ * each batch) in a subtransaction of the caller's transaction, in the order in
+ * which a worker would.  Tasks that the caller itself has dispatched are seen before
  * they are committed.  What is different from a worker: session state is not
  * wiped between tasks, deferred constraints wait for the caller's commit, and
  * nothing is final before it.
@@ -28,14 +28,17 @@
 #include "store/notice.h"
 #include "task/task.h"
 
+/* Tasks that a batch can have, at most. */
+#define READ_SIZE	ATQ_MAX_MEMBERS
+
 static void begin_subtransaction(void);
 static void commit_subtransaction(void);
 static void abort_subtransaction(void);
 static bool is_ours(const ErrorData *error);
 static int64 drain_queues(const char *name, int64 max_tasks);
 static int64 drain_queue(AtqQueue *queue, int64 max_tasks);
-static bool next_task(const AtqQueue *queue, int64 *from_priority,
-					  int64 *from_id, AtqCandidate *candidate);
+static int	next_tasks(const AtqQueue *queue, int64 *from_priority,
+					   int64 from_id, AtqCandidate *candidates, int limit);
 static void promote_due(const AtqQueue *queue);
 static void announce_promoted(int32 queue_id, int32 priority, int64 id,
 							  void *arg);
@@ -45,6 +48,7 @@ static const AtqRunner drain_runner = {
 	.commit = commit_subtransaction,
 	.abort = abort_subtransaction,
 	.finish = NULL,
+	.next = NULL,
 	.rethrow = is_ours,
 	.slot = NULL
 };
@@ -120,54 +124,63 @@ drain_queue(AtqQueue *queue, int64 max_tasks)
 {
 	bool		durable = queue->durable;
 	AtqQueue	copy = *queue;
+	AtqCandidate *candidates = palloc(READ_SIZE * sizeof(AtqCandidate));
 	int64		from_priority = PG_INT32_MIN;
 	int64		from_id = 0;
-	AtqCandidate candidate;
-	int64		n = 0;
+	int64		total = 0;
+	int			n;
 
 	promote_due(&copy);
-	while (n < max_tasks &&
-		   next_task(&copy, &from_priority, &from_id, &candidate))
+	while (total < max_tasks &&
+		   (n = next_tasks(&copy, &from_priority, from_id, candidates,
+						   (int) Min(max_tasks - total, READ_SIZE))) > 0)
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (atq_task_run(&drain_runner, durable, &candidate))
-			n++;
-		CommandCounterIncrement();
+		uint64		inserts = atq_storage_inserts;
+		int			ended = 0;
+		int			done = 0;
+
+		/* a task that was dispatched meanwhile may come first */
+		while (done < n && inserts == atq_storage_inserts)
+		{
+			CHECK_FOR_INTERRUPTS();
+			done += atq_task_run(&drain_runner, durable, candidates + done,
+								 n - done, &ended);
+			CommandCounterIncrement();
+		}
+		from_id = candidates[done - 1].id + 1;
+		total += ended;
 	}
-	return n;
+	pfree(candidates);
+	return total;
 }
 
 /*
- * The first ready task at or behind (priority, id), which then is moved
- * behind it.
+ * The first ready tasks at or behind (priority, id), all of one priority; how
+ * many.
  */
-static bool
-next_task(const AtqQueue *queue, int64 *from_priority, int64 *from_id,
-		  AtqCandidate *candidate)
+static int
+next_tasks(const AtqQueue *queue, int64 *from_priority, int64 from_id,
+		   AtqCandidate *candidates, int limit)
 {
-	bool		found = false;
+	int			n = 0;
 	int32		priority;
 	int64		id;
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	while (!found &&
+	while (n == 0 &&
 		   atq_storage_first_ready(queue->durable, queue->id, *from_priority,
 								   GetActiveSnapshot(), &priority, &id))
 	{
 		if (priority > *from_priority)
-			*from_id = 0;
-		*from_priority = priority;
-		found = atq_storage_read_ready(queue->durable, queue->id, priority,
-									   *from_id, GetActiveSnapshot(),
-									   candidate, 1) > 0;
-		if (found)
-			*from_id = candidate->id + 1;
-		else
-			*from_priority = (int64) priority + 1;
+			from_id = 0;
+		n = atq_storage_read_ready(queue->durable, queue->id, priority,
+								   from_id, GetActiveSnapshot(), candidates,
+								   limit);
+		*from_priority = n > 0 ? priority : (int64) priority + 1;
 	}
 	PopActiveSnapshot();
-	return found;
+	return n;
 }
 
 static void

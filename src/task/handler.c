@@ -15,6 +15,9 @@
  * rows that they refer to, all at once, and then decodes.  References in an
  * argument for a parameter of type msgpack are left alone.
  *
+ * A batch is bound in the same way, one task after the other; each parameter
+ * then gets an array of what the tasks have for it, NULLs included.
+ *
  * Everything runs as the current user, and the privilege to execute is
  * checked at each call.
  *
@@ -35,6 +38,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "pgstat.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -66,8 +70,9 @@ typedef struct Binding
 {
 	const AtqHandler *handler;
 	const HandlerCall *call;
-	AtqSpan		spans[FUNC_MAX_ARGS];	/* no data: not given */
 	bool		whole;			/* one jsonb parameter takes them all */
+	AtqSpan		spans[FLEXIBLE_ARRAY_MEMBER];	/* of the parameters; no data:
+												 * not given */
 } Binding;
 
 typedef struct ArgumentContext
@@ -87,6 +92,7 @@ static Oid	find_function(const AtqHandler *handler, const char *signature);
 static void read_parameters(HandlerCall *call, HeapTuple tuple,
 							MemoryContext context);
 static void check_execute(Oid function);
+static Size binding_size(const HandlerCall *call);
 static void bind_arguments(Binding *binding, AtqSpan args);
 static void bind_call_form(Binding *binding, AtqReader *reader);
 static void bind_positional(Binding *binding, AtqSpan array);
@@ -97,12 +103,22 @@ static void surplus_argument(const Binding *binding, AtqSpan name)
 			atq_noreturn;
 static void missing_argument(const Binding *binding, int param)
 			atq_noreturn;
+static AtqTypeInfo *parameter_type(const Binding *binding, int param);
 static bool takes_whole(const Binding *binding, AtqSpan args);
 static void decode_arguments(const Binding *binding, AtqSpan args,
 							 FunctionCallInfo fcinfo);
-static void decode_argument(const Binding *binding, int param,
+static void decode_argument(const Binding *binding, AtqSpan args, int param,
 							const AtqResolver *resolver,
 							NullableDatum *result);
+static void note_references(const Binding *binding, AtqSpan args,
+							AtqResolution *resolution);
+static void decode_batch(Binding **bindings, const AtqTask **tasks, int n,
+						 FunctionCallInfo fcinfo);
+static Datum decode_array(Binding **bindings, const AtqTask **tasks, int n,
+						  int param, const AtqResolver *resolver);
+static Datum call_function(FunctionCallInfo fcinfo);
+static void split_results(Oid type, Datum value, bool isnull, int n,
+						  Jsonb **results);
 static void evaluate_default(const HandlerCall *call, int param,
 							 NullableDatum *result);
 static void report_argument(void *arg);
@@ -206,15 +222,33 @@ check_hook(Oid function, const char *what, Oid result_type)
 }
 
 void
+atq_handler_check_batch(Oid function)
+{
+	Oid		   *types;
+	int			n;
+
+	(void) get_func_signature(function, &types, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (!OidIsValid(get_element_type(getBaseType(types[i]))))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+					 errmsg("function %s cannot be used as handler of batches",
+							format_procedure(function)),
+					 errdetail("Its parameters must be arrays, with an element for each task; %s is none.",
+							   format_type_be(types[i]))));
+	}
+}
+
+void
 atq_handler_call(AtqHandler *handler, const AtqTask *task, Jsonb **result,
 				 bool *called)
 {
 	LOCAL_FCINFO(fcinfo, FUNC_MAX_ARGS);
 	HandlerCall *call = get_call(handler);
 	Oid			result_type = call->result_type;
-	Binding    *binding = palloc0(sizeof(Binding));
-	bool		skip = false;
-	Datum		value = (Datum) 0;
+	Binding    *binding = palloc0(binding_size(call));
+	Datum		value;
 
 	check_execute(call->function);
 	CommandCounterIncrement();
@@ -228,16 +262,59 @@ atq_handler_call(AtqHandler *handler, const AtqTask *task, Jsonb **result,
 	PopActiveSnapshot();
 
 	*called = true;
-	for (int i = 0; i < call->nparams && call->flinfo.fn_strict; i++)
+	value = call_function(fcinfo);
+	if (result != NULL)
+		*result = result_json(result_type, value, fcinfo->isnull);
+	PopActiveSnapshot();
+}
+
+void
+atq_handler_call_batch(AtqHandler *handler, const AtqTask **tasks, int n,
+					   Jsonb **results, bool *called)
+{
+	LOCAL_FCINFO(fcinfo, FUNC_MAX_ARGS);
+	HandlerCall *call = get_call(handler);
+	Oid			result_type = call->result_type;
+	Binding   **bindings = palloc(n * sizeof(Binding *));
+	Datum		value;
+
+	check_execute(call->function);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int i = 0; i < n; i++)
+	{
+		bindings[i] = palloc0(binding_size(call));
+		bindings[i]->handler = handler;
+		bindings[i]->call = call;
+		bind_arguments(bindings[i], tasks[i]->args);
+	}
+	InitFunctionCallInfoData(*fcinfo, &call->flinfo, call->nparams,
+							 DEFAULT_COLLATION_OID, NULL, NULL);
+	decode_batch(bindings, tasks, n, fcinfo);
+	PopActiveSnapshot();
+
+	*called = true;
+	value = call_function(fcinfo);
+	if (results != NULL)
+		split_results(result_type, value, fcinfo->isnull, n, results);
+	PopActiveSnapshot();
+}
+
+/*
+ * Calls the function under a new snapshot, which stays active, unless it is
+ * strict and an argument null: then its result is null.
+ */
+static Datum
+call_function(FunctionCallInfo fcinfo)
+{
+	bool		skip = false;
+
+	for (int i = 0; i < fcinfo->nargs && fcinfo->flinfo->fn_strict; i++)
 		skip |= fcinfo->args[i].isnull;
 	fcinfo->isnull = true;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!skip)
-		value = invoke(fcinfo);
-	if (result != NULL)
-		*result = result_json(result_type, value, fcinfo->isnull);
-	PopActiveSnapshot();
+	return skip ? (Datum) 0 : invoke(fcinfo);
 }
 
 /* The handler's call, made in a context of its own until it is complete. */
@@ -347,6 +424,12 @@ check_execute(Oid function)
 
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
+}
+
+static Size
+binding_size(const HandlerCall *call)
+{
+	return offsetof(Binding, spans) + call->nparams * sizeof(AtqSpan);
 }
 
 /*
@@ -518,6 +601,15 @@ missing_argument(const Binding *binding, int param)
 					binding->handler->name)));
 }
 
+/* The type of one task's value: in a batch, of the array's elements. */
+static AtqTypeInfo *
+parameter_type(const Binding *binding, int param)
+{
+	AtqTypeInfo *type = binding->call->types[param];
+
+	return binding->handler->batch_size > 0 ? type->element : type;
+}
+
 /* One parameter of type jsonb takes all arguments, unless one bears its name. */
 static bool
 takes_whole(const Binding *binding, AtqSpan args)
@@ -527,7 +619,7 @@ takes_whole(const Binding *binding, AtqSpan args)
 	AtqToken	token;
 	uint32		count;
 
-	if (call->nparams != 1 || call->types[0]->type != JSONBOID)
+	if (call->nparams != 1 || parameter_type(binding, 0)->type != JSONBOID)
 		return false;
 	atq_msgpack_open(&reader, args);
 	atq_msgpack_next(&reader, &token);
@@ -553,32 +645,81 @@ static void
 decode_arguments(const Binding *binding, AtqSpan args,
 				 FunctionCallInfo fcinfo)
 {
-	const HandlerCall *call = binding->call;
 	AtqResolution *resolution = atq_resolve_begin();
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
 
-	if (binding->whole)
-	{
-		atq_resolve_note(resolution, args);
-		atq_resolve_fetch(resolution);
-		fcinfo->args[0].value =
-			JsonbPGetDatum(atq_json_plain(args, resolver->json,
-										  resolver->arg));
-		fcinfo->args[0].isnull = false;
-		return;
-	}
-	for (int i = 0; i < call->nparams; i++)
-	{
-		if (binding->spans[i].data != NULL && !call->types[i]->is_msgpack)
-			atq_resolve_note(resolution, binding->spans[i]);
-	}
+	note_references(binding, args, resolution);
 	atq_resolve_fetch(resolution);
-	for (int i = 0; i < call->nparams; i++)
-		decode_argument(binding, i, resolver, &fcinfo->args[i]);
+	for (int i = 0; i < binding->call->nparams; i++)
+		decode_argument(binding, args, i, resolver, &fcinfo->args[i]);
+}
+
+/* The same for a batch, with the rows of all its tasks read at once. */
+static void
+decode_batch(Binding **bindings, const AtqTask **tasks, int n,
+			 FunctionCallInfo fcinfo)
+{
+	AtqResolution *resolution = atq_resolve_begin();
+	const AtqResolver *resolver = atq_resolve_resolver(resolution);
+
+	for (int i = 0; i < n; i++)
+		note_references(bindings[i], tasks[i]->args, resolution);
+	atq_resolve_fetch(resolution);
+	for (int i = 0; i < fcinfo->nargs; i++)
+	{
+		fcinfo->args[i].value = decode_array(bindings, tasks, n, i, resolver);
+		fcinfo->args[i].isnull = false;
+	}
+}
+
+static Datum
+decode_array(Binding **bindings, const AtqTask **tasks, int n, int param,
+			 const AtqResolver *resolver)
+{
+	const AtqTypeInfo *array = bindings[0]->call->types[param];
+	const AtqTypeInfo *element = array->element;
+	Datum	   *values = palloc(n * sizeof(Datum));
+	bool	   *nulls = palloc(n * sizeof(bool));
+	int			dims[1] = {n};
+	int			lower[1] = {1};
+
+	for (int i = 0; i < n; i++)
+	{
+		NullableDatum value;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!bindings[i]->whole && bindings[i]->spans[param].data == NULL)
+			missing_argument(bindings[i], param);
+		decode_argument(bindings[i], tasks[i]->args, param, resolver, &value);
+		values[i] = value.value;
+		nulls[i] = value.isnull;
+	}
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lower,
+											  array->element_type,
+											  element->len,
+											  element->by_value,
+											  element->align));
 }
 
 static void
-decode_argument(const Binding *binding, int param,
+note_references(const Binding *binding, AtqSpan args,
+				AtqResolution *resolution)
+{
+	if (binding->whole)
+	{
+		atq_resolve_note(resolution, args);
+		return;
+	}
+	for (int i = 0; i < binding->call->nparams; i++)
+	{
+		if (binding->spans[i].data != NULL &&
+			!parameter_type(binding, i)->is_msgpack)
+			atq_resolve_note(resolution, binding->spans[i]);
+	}
+}
+
+static void
+decode_argument(const Binding *binding, AtqSpan args, int param,
 				const AtqResolver *resolver, NullableDatum *result)
 {
 	const HandlerCall *call = binding->call;
@@ -586,6 +727,13 @@ decode_argument(const Binding *binding, int param,
 	param + 1};
 	ErrorContextCallback callback;
 
+	if (binding->whole)
+	{
+		result->value = JsonbPGetDatum(atq_json_plain(args, resolver->json,
+													  resolver->arg));
+		result->isnull = false;
+		return;
+	}
 	if (binding->spans[param].data == NULL)
 	{
 		if (param < call->nparams - call->ndefaults)
@@ -598,8 +746,8 @@ decode_argument(const Binding *binding, int param,
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	result->value = atq_datum_decode(binding->spans[param],
-									 call->types[param], resolver,
-									 &result->isnull);
+									 parameter_type(binding, param),
+									 resolver, &result->isnull);
 	error_context_stack = callback.previous;
 }
 
@@ -657,6 +805,36 @@ result_json(Oid type, Datum value, bool isnull)
 		return JsonbValueToJsonb(&null);
 	}
 	return atq_datum_jsonb(value, type);
+}
+
+/* What each task of a batch returned. */
+static void
+split_results(Oid type, Datum value, bool isnull, int n, Jsonb **results)
+{
+	Oid			element = get_element_type(getBaseType(type));
+	int16		len;
+	bool		by_value;
+	char		align;
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+
+	if (isnull || !OidIsValid(element))
+	{
+		for (int i = 0; i < n; i++)
+			results[i] = result_json(type, value, isnull);
+		return;
+	}
+	get_typlenbyvalalign(element, &len, &by_value, &align);
+	deconstruct_array(DatumGetArrayTypeP(value), element, len, by_value,
+					  align, &values, &nulls, &count);
+	if (count != n)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("handler returned %d results for a batch of %d tasks",
+						count, n)));
+	for (int i = 0; i < n; i++)
+		results[i] = result_json(element, values[i], nulls[i]);
 }
 
 bool

@@ -18,7 +18,13 @@
  */
 extern char *atq_handler_check(Oid function, Oid role);
 
-/* The same for should_retry (returns boolean) and on_failure (void). */
+/*
+ * Checks that a handler can be called with batches: all its parameters are
+ * arrays.  Throws 42P13.
+ */
+extern void atq_handler_check_batch(Oid function);
+
+/* As atq_handler_check for should_retry (returns boolean) and on_failure (void). */
 extern char *atq_handler_check_should_retry(Oid function, Oid role);
 extern char *atq_handler_check_on_failure(Oid function, Oid role);
 
@@ -34,6 +40,17 @@ extern char *atq_handler_check_on_failure(Oid function, Oid role);
  */
 extern void atq_handler_call(AtqHandler *handler, const AtqTask *task,
 							 Jsonb **result, bool *called);
+
+/*
+ * The same for n tasks in one call, each parameter being an array with an
+ * element for each task.  Unless results is NULL it gets one jsonb for each:
+ * the element of the array that the function returned, or what else it
+ * returned.  Throws also 22023 when that array has another length, and for an
+ * argument that a task lacks, even where the parameter has a default.
+ */
+extern void atq_handler_call_batch(AtqHandler *handler,
+								   const AtqTask **tasks, int n,
+								   Jsonb **results, bool *called);
 
 /* Calls should_retry (NULL counts as true) or on_failure; may throw. */
 extern bool atq_handler_should_retry(AtqHandler *handler, Jsonb *task,

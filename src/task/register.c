@@ -36,6 +36,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/lane.h"
 #include "store/relkey.h"
 #include "store/storage.h"
 #include "task/dispatch.h"
@@ -47,7 +48,8 @@ enum
 	HANDLER_NAME = 0, HANDLER_FUNCTION, HANDLER_QUEUE, HANDLER_MAX_ATTEMPTS,
 	HANDLER_RETRY_DELAY, HANDLER_RETRY_STRATEGY, HANDLER_TIMEOUT,
 	HANDLER_PRIORITY, HANDLER_SHOULD_RETRY, HANDLER_ON_FAILURE,
-	HANDLER_KEEP_RESULT, HANDLER_GROUP_SIZE, HANDLER_RUN_AS, HANDLER_NARGS
+	HANDLER_KEEP_RESULT, HANDLER_GROUP_SIZE, HANDLER_BATCH_SIZE,
+	HANDLER_RUN_AS, HANDLER_NARGS
 };
 
 /* Arguments of register_model(). */
@@ -63,8 +65,6 @@ enum
 #define DEFAULT_RETRY_STRATEGY	"exponential"
 #define DEFAULT_ORM				"sqlalchemy"
 
-#define MAX_GROUP_SIZE			1000
-
 static const char *const strategies[] = {"fixed", "exponential", NULL};
 static const char *const orms[] = {"sqlalchemy", "django", "tortoise",
 "postgres", NULL};
@@ -79,7 +79,9 @@ static Oid	get_run_as(FunctionCallInfo fcinfo);
 static void read_functions(FunctionCallInfo fcinfo, Oid role, Datum *values,
 						   char *nulls);
 static void read_retries(FunctionCallInfo fcinfo, Datum *values, char *nulls);
-static void read_rest(FunctionCallInfo fcinfo, Datum *values);
+static void read_rest(FunctionCallInfo fcinfo, Datum *values, char *nulls);
+static void read_sizes(FunctionCallInfo fcinfo, Datum *values, char *nulls);
+static void check_size(const char *what, int size);
 static void write_handler(const char *name, Datum *values, const char *nulls);
 static Oid	get_handler_role(const char *name);
 static void deny_handler(const char *name, Oid role) atq_noreturn;
@@ -113,7 +115,7 @@ atq_sql_register_handler(PG_FUNCTION_ARGS)
 	values[HANDLER_RUN_AS] = ObjectIdGetDatum(role);
 	values[HANDLER_NARGS] = ObjectIdGetDatum(GetUserId());
 	read_retries(fcinfo, values, nulls);
-	read_rest(fcinfo, values);
+	read_rest(fcinfo, values, nulls);
 	read_functions(fcinfo, role, values, nulls);
 	write_handler(name, values, nulls);
 	PG_RETURN_VOID();
@@ -210,26 +212,53 @@ read_retries(FunctionCallInfo fcinfo, Datum *values, char *nulls)
 }
 
 static void
-read_rest(FunctionCallInfo fcinfo, Datum *values)
+read_rest(FunctionCallInfo fcinfo, Datum *values, char *nulls)
 {
 	char	   *queue = get_text_arg(fcinfo, HANDLER_QUEUE, DEFAULT_QUEUE);
-	int			group_size = 1;
 
 	atq_registry_check_name("queue", queue);
-	if (!PG_ARGISNULL(HANDLER_GROUP_SIZE))
-		group_size = PG_GETARG_INT32(HANDLER_GROUP_SIZE);
-	if (group_size < 1 || group_size > MAX_GROUP_SIZE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("group_size must be between 1 and %d",
-						MAX_GROUP_SIZE),
-				 errdetail("It is %d.", group_size)));
+	read_sizes(fcinfo, values, nulls);
 	values[HANDLER_QUEUE] = CStringGetTextDatum(queue);
-	values[HANDLER_GROUP_SIZE] = Int32GetDatum(group_size);
 	values[HANDLER_PRIORITY] = PG_ARGISNULL(HANDLER_PRIORITY) ?
 		Int32GetDatum(0) : PG_GETARG_DATUM(HANDLER_PRIORITY);
 	values[HANDLER_KEEP_RESULT] = PG_ARGISNULL(HANDLER_KEEP_RESULT) ?
 		BoolGetDatum(false) : PG_GETARG_DATUM(HANDLER_KEEP_RESULT);
+}
+
+/* How many tasks may share a transaction, and how. */
+static void
+read_sizes(FunctionCallInfo fcinfo, Datum *values, char *nulls)
+{
+	int			group_size = 1;
+
+	if (!PG_ARGISNULL(HANDLER_GROUP_SIZE))
+		group_size = PG_GETARG_INT32(HANDLER_GROUP_SIZE);
+	check_size("group_size", group_size);
+	values[HANDLER_GROUP_SIZE] = Int32GetDatum(group_size);
+	if (PG_ARGISNULL(HANDLER_BATCH_SIZE))
+	{
+		nulls[HANDLER_BATCH_SIZE] = 'n';
+		return;
+	}
+	check_size("batch_size", PG_GETARG_INT32(HANDLER_BATCH_SIZE));
+	if (group_size > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("group_size and batch_size cannot be combined"),
+				 errdetail("A batch is one call, in one transaction.")));
+	atq_handler_check_batch(PG_GETARG_OID(HANDLER_FUNCTION));
+	values[HANDLER_BATCH_SIZE] = PG_GETARG_DATUM(HANDLER_BATCH_SIZE);
+}
+
+static void
+check_size(const char *what, int size)
+{
+	if (size < 1 || size > ATQ_MAX_MEMBERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between 1 and %d", what,
+						ATQ_MAX_MEMBERS),
+				 errdetail("It is %d.", size)));
 }
 
 /* Values are in the order of the arguments; the last one is the caller. */
@@ -239,7 +268,7 @@ write_handler(const char *name, Datum *values, const char *nulls)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID,
 		TEXTOID, INTERVALOID, INT4OID, TEXTOID, TEXTOID, BOOLOID, INT4OID,
-	OIDOID, OIDOID};
+	INT4OID, OIDOID, OIDOID};
 	AtqSpi		spi;
 	uint64		n;
 
@@ -250,9 +279,9 @@ write_handler(const char *name, Datum *values, const char *nulls)
 					"INSERT INTO asynctasq.handler AS h (name, function, "
 					"queue, max_attempts, retry_delay, retry_strategy, "
 					"timeout, priority, should_retry, on_failure, "
-					"keep_result, group_size, role) "
+					"keep_result, group_size, batch_size, role) "
 					"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-					"$12, $13::pg_catalog.regrole) "
+					"$12, $13, $14::pg_catalog.regrole) "
 					"ON CONFLICT (name) DO UPDATE SET "
 					"function = EXCLUDED.function, queue = EXCLUDED.queue, "
 					"max_attempts = EXCLUDED.max_attempts, "
@@ -264,8 +293,9 @@ write_handler(const char *name, Datum *values, const char *nulls)
 					"on_failure = EXCLUDED.on_failure, "
 					"keep_result = EXCLUDED.keep_result, "
 					"group_size = EXCLUDED.group_size, "
+					"batch_size = EXCLUDED.batch_size, "
 					"role = EXCLUDED.role "
-					"WHERE pg_catalog.pg_has_role($14, h.role, 'USAGE')",
+					"WHERE pg_catalog.pg_has_role($15, h.role, 'USAGE')",
 					lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	atq_spi_end(&spi);
 	if (n == 0)

@@ -247,7 +247,7 @@ record_cancelled(const AtqAttempt *attempt, Jsonb *error)
 	bool		durable;
 
 	if (!atq_storage_find(attempt->task.id, &durable, &candidate) ||
-		!atq_storage_take(durable, &candidate, &task))
+		atq_storage_take(durable, &candidate, NULL, &task) != ATQ_TAKE_DONE)
 		return false;
 	atq_storage_keep(&task, "cancelled", attempt->number,
 					 attempt->max_attempts, attempt->started_at, NULL, error);

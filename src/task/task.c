@@ -1,11 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * task.c
- *	  One task through all stages: take, call, settle.
+ *	  Tasks through all stages: take, call, settle.
  *
- * An attempt is one transaction: the task's row is deleted, the handler is
- * called, the result is kept, and all of it commits or nothing does.  An
- * error rolls it back and settle.c records it.
+ * A unit is one transaction: a task's row is deleted, the handler is called,
+ * the result is kept, and all of it commits or nothing does.  A group does
+ * that for one task of a handler after the other, a batch for several at
+ * once; src/README says when and why.  An error rolls the unit back.  If its
+ * task was alone, settle.c records it; else the unit leaves behind what is to
+ * be run again (Split).
  *
  * Between the rollback of a failed attempt and its record the task's row is
  * free, and another worker that had read its id may take it.  It sees in the
@@ -17,147 +20,317 @@
  * settings that it changed and the task's timeout are still in force: it is
  * the task's own doing.
  *
- * The timeout is armed in C, because statement_timeout does nothing in a
- * background worker and a handler could change it.  When it fires it cancels
- * the task; when the handler swallows that, it does so again after each
- * grace period, and a worker ends at the third time.
- *
- * Memory: everything of one attempt lives in the context "asynctasq task",
- * made once in TopMemoryContext, or for drain() in a child of the caller's,
- * and reset after each task.
+ * Memory: a task lives in a context "asynctasq task", a child of the caller's.
+ * The tasks of a group take turns with two of them, so that the last one is
+ * there until the next has begun; a batch's tasks live in one all together.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
-#include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "postmaster/bgworker.h"
-#include "storage/latch.h"
-#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "base/guc.h"
 #include "task/handler.h"
 #include "task/settle.h"
 #include "task/task.h"
-#include "wire/jsonform.h"
 
-#define TIMEOUT_GRACE_MS	5000
-#define TIMEOUT_FIRES		3
+/* A task whose row the unit has taken. */
+typedef struct Member
+{
+	int			candidate;		/* its index */
+	int64		id;
+	TimestampTz started_at;
+	AtqStat    *queue_stat;
+	AtqStat    *handler_stat;
+	AtqAttempt *attempt;		/* of a group the last one's only */
+} Member;
 
-AtqAttempt *atq_attempt_current = NULL;
+typedef struct Unit
+{
+	const AtqRunner *runner;
+	bool		durable;
+	const AtqCandidate *candidates;
+	int			n;				/* candidates that may be looked at */
+	int			seen;			/* .. that were */
+	AtqHandler *handler;		/* of all members; NULL before the first */
+	bool		batch;
+	bool		foreign;		/* the last row seen is being settled by
+								 * another worker */
+	int			nmembers;
+	Member	   *members;		/* room for max_members, or &one */
+	int			max_members;
+	Member		one;			/* mostly there is but one */
+	TimestampTz started_at;
+	MemoryContext contexts[2];	/* the second made for a second task */
+	int			turn;			/* which of the two */
+} Unit;
 
-static bool timeout_registered = false;
-static TimeoutId timeout_id;
-static volatile sig_atomic_t timeout_fires = 0;
+/*
+ * What a unit leaves to be run again of the candidates it has seen:
+ * [0, first_end) and [second, done).
+ */
+typedef struct Split
+{
+	int			first_end;
+	int			second;
+	int			done;
+	int			ended;			/* tasks that have got an outcome */
+} Split;
 
-static ErrorData *try_attempt(const AtqRunner *runner, bool durable,
-							  const AtqCandidate *candidate,
-							  AtqAttempt *attempt, bool *taken);
-static void start_attempt(const AtqRunner *runner, AtqAttempt *attempt);
-static void call_handler(const AtqRunner *runner, AtqAttempt *attempt);
+static void run_all(const AtqRunner *runner, bool durable,
+					const AtqCandidate *candidates, int n, int *ended);
+static void run_unit(Unit *unit, Split *split);
+static void use_context(Unit *unit, MemoryContext parent, int turn);
+static ErrorData *try_unit(Unit *unit);
+static AtqAttempt *take_next(Unit *unit);
+static void begin_attempt(Unit *unit, AtqAttempt *attempt);
+static void add_member(Unit *unit, AtqAttempt *attempt);
+static void start_attempt(AtqAttempt *attempt);
 static AtqHandler *find_handler(AtqAttempt *attempt);
-static ErrorData *catch_error(const AtqRunner *runner, AtqAttempt *attempt);
-static void arm_timeout(int64 timeout_us);
-static void disarm_timeout(void);
-static void timeout_fired(void);
+static void use_handler(AtqAttempt *attempt, AtqHandler *handler);
+static int	unit_room(const Unit *unit);
+static bool may_go_on(Unit *unit);
+static void call_one(Unit *unit, AtqAttempt *attempt);
+static void call_batch(Unit *unit);
+static int64 member_timeout(const Unit *unit, const AtqAttempt *attempt);
+static void keep_result(const AtqAttempt *attempt, Jsonb *result);
+static ErrorData *catch_error(Unit *unit);
+static int	cancelled_member(const Unit *unit, const ErrorData *failure);
+static void end_unit(Unit *unit, Split *split);
+static void split_unit(Unit *unit, const ErrorData *failure, Split *split);
+static void settle_member(Unit *unit, int i, const ErrorData *failure);
+static void settle_absent(const AtqRunner *runner, int64 id,
+						  TimestampTz started_at, bool cancelled,
+						  const ErrorData *failure);
 static void count_outcome(const AtqAttempt *attempt, AtqOutcome outcome);
-static void publish(AtqSlot *slot, const AtqAttempt *attempt);
-static void unpublish(AtqSlot *slot);
 static void report_context(void *arg);
 
-bool
+int
 atq_task_run(const AtqRunner *runner, bool durable,
-			 const AtqCandidate *candidate)
+			 const AtqCandidate *candidates, int n, int *ended)
+{
+	Unit		unit = {0};
+	Split		split = {0};
+
+	unit.runner = runner;
+	unit.durable = durable;
+	unit.candidates = candidates;
+	unit.n = n;
+	run_unit(&unit, &split);
+	*ended += split.ended;
+	run_all(runner, durable, candidates, split.first_end, ended);
+	run_all(runner, durable, candidates + split.second,
+			split.done - split.second, ended);
+	return split.done;
+}
+
+/* Fewer than the unit that has failed, so this comes to an end. */
+static void
+run_all(const AtqRunner *runner, bool durable,
+		const AtqCandidate *candidates, int n, int *ended)
+{
+	check_stack_depth();
+	while (n > 0)
+	{
+		int			done = atq_task_run(runner, durable, candidates, n, ended);
+
+		candidates += done;
+		n -= done;
+	}
+}
+
+static void
+run_unit(Unit *unit, Split *split)
 {
 	MemoryContext old = CurrentMemoryContext;
-	MemoryContext context = AllocSetContextCreate(old, "asynctasq task",
-												  ALLOCSET_DEFAULT_SIZES);
-	AtqAttempt *attempt;
 	AtqAttempt *outer = atq_attempt_current;
 	ErrorData  *failure;
-	bool		taken = false;
 
-	MemoryContextSwitchTo(context);
-	attempt = palloc0(sizeof(AtqAttempt));
+	unit->members = &unit->one;
+	unit->max_members = 1;
+	use_context(unit, old, 0);
 	atq_registry_keep(true);
 	PG_TRY();
 	{
-		AtqOutcome	outcome = ATQ_OUTCOME_COMPLETED;
-
-		failure = try_attempt(runner, durable, candidate, attempt, &taken);
-		if (failure != NULL)
-			outcome = atq_settle_failure(runner, attempt, failure);
-		if (taken)
-			count_outcome(attempt, outcome);
+		failure = try_unit(unit);
+		MemoryContextSwitchTo(unit->contexts[unit->turn]);
+		if (failure == NULL)
+			end_unit(unit, split);
+		else
+			split_unit(unit, failure, split);
 	}
 	PG_FINALLY();
 	{
 		atq_registry_keep(outer != NULL);
 		atq_attempt_current = outer;
-		if (taken && runner->slot != NULL)
-			unpublish(runner->slot);
+		if (unit->nmembers > 0 && unit->runner->slot != NULL)
+			atq_attempt_settled(unit->runner->slot, split->ended);
 		MemoryContextSwitchTo(old);
 	}
 	PG_END_TRY();
-	MemoryContextDelete(context);
-	return taken;
+	for (int i = 0; i < lengthof(unit->contexts); i++)
+	{
+		if (unit->contexts[i] != NULL)
+			MemoryContextDelete(unit->contexts[i]);
+	}
+	if (unit->members != &unit->one)
+		pfree(unit->members);
 }
 
-/* Returns the error that ended the attempt, or NULL. */
-static ErrorData *
-try_attempt(const AtqRunner *runner, bool durable,
-			const AtqCandidate *candidate, AtqAttempt *attempt, bool *taken)
+/* Makes one of the two contexts the current one, empty. */
+static void
+use_context(Unit *unit, MemoryContext parent, int turn)
 {
-	MemoryContext context = CurrentMemoryContext;
+	if (unit->contexts[turn] == NULL)
+		unit->contexts[turn] = AllocSetContextCreate(parent,
+													 "asynctasq task",
+													 ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(unit->contexts[turn]);
+	unit->turn = turn;
+	MemoryContextSwitchTo(unit->contexts[turn]);
+}
+
+/* Returns the error that ended the unit, or NULL. */
+static ErrorData *
+try_unit(Unit *unit)
+{
+	const AtqRunner *runner = unit->runner;
 	ErrorData  *volatile failure = NULL;
 	ErrorContextCallback callback;
 
 	callback.callback = report_context;
-	callback.arg = attempt;
+	callback.arg = NULL;
 	callback.previous = error_context_stack;
 
 	runner->begin();
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(unit->contexts[0]);
 	PG_TRY();
 	{
-		if (atq_storage_take(durable, candidate, &attempt->task))
-			*taken = runner->slot == NULL ||
-				atq_slot_running(MyDatabaseId, candidate->id) < 0;
-		if (*taken)
+		AtqAttempt *attempt;
+
+		error_context_stack = &callback;
+		while ((attempt = take_next(unit)) != NULL)
 		{
-			error_context_stack = &callback;
-			start_attempt(runner, attempt);
-			call_handler(runner, attempt);
-			error_context_stack = callback.previous;
-			runner->commit();
+			begin_attempt(unit, attempt);
+			if (unit->batch)
+			{
+				call_batch(unit);
+				break;
+			}
+			call_one(unit, attempt);
+			if (!may_go_on(unit))
+				break;
 		}
+		error_context_stack = callback.previous;
+		if (unit->nmembers > 0 && !unit->foreign)
+			runner->commit();
 		else
 			runner->abort();
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		if (!*taken)
+		MemoryContextSwitchTo(unit->contexts[unit->turn]);
+		if (unit->nmembers == 0)
 			PG_RE_THROW();
-		failure = catch_error(runner, attempt);
+		failure = catch_error(unit);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
 	return failure;
 }
 
+/*
+ * Takes the row of the next task that may join the unit; NULL when there is
+ * none.
+ */
+static AtqAttempt *
+take_next(Unit *unit)
+{
+	AtqSlot    *slot = unit->runner->slot;
+	const char *only = unit->handler ? unit->handler->name : NULL;
+	AtqAttempt *attempt = palloc0(sizeof(AtqAttempt));
+
+	while (unit->seen < unit->n)
+	{
+		const AtqCandidate *candidate = &unit->candidates[unit->seen];
+
+		switch (atq_storage_take(unit->durable, candidate, only,
+								 &attempt->task))
+		{
+			case ATQ_TAKE_OTHER:
+				return NULL;
+			case ATQ_TAKE_GONE:
+				unit->seen++;
+				break;
+			case ATQ_TAKE_DONE:
+				unit->seen++;
+				if (slot == NULL ||
+					atq_slot_running(MyDatabaseId, candidate->id) < 0)
+					return attempt;
+				unit->foreign = true;
+				return NULL;
+		}
+	}
+	return NULL;
+}
+
 static void
-start_attempt(const AtqRunner *runner, AtqAttempt *attempt)
+begin_attempt(Unit *unit, AtqAttempt *attempt)
+{
+	AtqSlot    *slot = unit->runner->slot;
+
+	start_attempt(attempt);
+	if (unit->nmembers == 0)
+		unit->started_at = attempt->started_at;
+	else if (slot != NULL)
+		atq_attempt_add_member(slot,
+							   unit->members[unit->nmembers - 1].id);
+	add_member(unit, attempt);
+	atq_attempt_begin(attempt, slot, unit->seen < unit->n ?
+					  unit->candidates[unit->seen].id : ATQ_ID_NONE);
+	if (unit->handler == NULL)
+	{
+		unit->handler = find_handler(attempt);
+		unit->batch = unit->handler->batch_size > 0;
+	}
+	use_handler(attempt, unit->handler);
+	unit->members[unit->nmembers - 1].handler_stat = attempt->handler_stat;
+}
+
+static void
+add_member(Unit *unit, AtqAttempt *attempt)
+{
+	Member	   *member;
+
+	if (unit->nmembers == unit->max_members)
+	{
+		MemoryContext parent = MemoryContextGetParent(CurrentMemoryContext);
+		Member	   *members;
+
+		unit->max_members = unit_room(unit);
+		members = MemoryContextAlloc(parent,
+									 unit->max_members * sizeof(Member));
+		members[0] = unit->one;
+		unit->members = members;
+	}
+	member = &unit->members[unit->nmembers++];
+	member->candidate = unit->seen - 1;
+	member->id = attempt->task.id;
+	member->started_at = attempt->started_at;
+	member->queue_stat = attempt->queue_stat;
+	member->handler_stat = NULL;
+	member->attempt = attempt;
+}
+
+static void
+start_attempt(AtqAttempt *attempt)
 {
 	AtqQueue   *queue = atq_registry_queue(attempt->task.queue_id);
 
@@ -170,35 +343,6 @@ start_attempt(const AtqRunner *runner, AtqAttempt *attempt)
 		strlcpy(attempt->queue, queue->name, ATQ_NAME_LEN);
 		attempt->queue_stat = queue->stat;
 	}
-	atq_attempt_current = attempt;
-	if (runner->slot != NULL)
-		publish(runner->slot, attempt);
-}
-
-static void
-call_handler(const AtqRunner *runner, AtqAttempt *attempt)
-{
-	AtqHandler *handler = find_handler(attempt);
-	int64		timeout_us = attempt->task.timeout_us >= 0 ?
-		attempt->task.timeout_us : handler->timeout_us;
-	bool		keep = handler->keep_result;
-	Jsonb	   *result = NULL;
-	int			level = NewGUCNestLevel();
-
-	arm_timeout(timeout_us);
-	atq_handler_call(handler, &attempt->task, keep ? &result : NULL,
-					 &attempt->called);
-	if (runner->finish != NULL)
-		runner->finish();
-	disarm_timeout();
-	AtEOXact_GUC(false, level);
-	if (!keep)
-		return;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	atq_storage_keep(&attempt->task, "completed", attempt->number,
-					 attempt->max_attempts, attempt->started_at, result,
-					 NULL);
-	PopActiveSnapshot();
 }
 
 /*
@@ -221,110 +365,310 @@ find_handler(AtqAttempt *attempt)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("handler \"%s\" belongs to another role than the task's queue",
 						attempt->task.task)));
-	if (attempt->task.max_attempts < 0)
-		attempt->max_attempts = handler->max_attempts;
-	attempt->handler_stat = handler->stat;
 	return handler;
 }
 
-/* From PG_CATCH: rolls the attempt back, keeps its error. */
-static ErrorData *
-catch_error(const AtqRunner *runner, AtqAttempt *attempt)
+static void
+use_handler(AtqAttempt *attempt, AtqHandler *handler)
 {
-	ErrorData  *failure = CopyErrorData();
+	if (attempt->task.max_attempts < 0)
+		attempt->max_attempts = handler->max_attempts;
+	attempt->handler_stat = handler->stat;
+}
 
-	disarm_timeout();
-	attempt->timed_out = timeout_fires > 0 &&
+/* How many members the unit may have. */
+static int
+unit_room(const Unit *unit)
+{
+	if (unit->batch)
+		return Min(unit->handler->batch_size, ATQ_MAX_MEMBERS);
+	if (unit->runner->next == NULL || XactIsoLevel != XACT_READ_COMMITTED)
+		return 1;
+	return Min(unit->handler->group_size, ATQ_MAX_MEMBERS);
+}
+
+/* True when the next task may run in the same transaction as the last one. */
+static bool
+may_go_on(Unit *unit)
+{
+	if (unit->nmembers >= unit_room(unit) || unit->seen >= unit->n ||
+		(MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0 ||
+		atq_attempt_touched_session() ||
+		TimestampDifferenceExceeds(unit->started_at, GetCurrentTimestamp(),
+								   atq_group_duration_ms))
+		return false;
+	unit->runner->next();
+	use_context(unit, MemoryContextGetParent(CurrentMemoryContext),
+				1 - unit->turn);
+	return true;
+}
+
+static void
+call_one(Unit *unit, AtqAttempt *attempt)
+{
+	bool		keep = unit->handler->keep_result;
+	Jsonb	   *result = NULL;
+	int			level = NewGUCNestLevel();
+
+	atq_attempt_arm(member_timeout(unit, attempt));
+	atq_handler_call(unit->handler, &attempt->task, keep ? &result : NULL,
+					 &attempt->called);
+	if (unit->runner->finish != NULL)
+		unit->runner->finish();
+	atq_attempt_disarm();
+	AtEOXact_GUC(false, level);
+	if (keep)
+		keep_result(attempt, result);
+}
+
+/* The first member has been begun; the shortest of the timeouts holds. */
+static void
+call_batch(Unit *unit)
+{
+	AtqAttempt *first = unit->members[0].attempt;
+	int64		timeout_us = member_timeout(unit, first);
+	bool		keep = unit->handler->keep_result;
+	Jsonb	  **results = NULL;
+	const AtqTask **tasks;
+	AtqAttempt *attempt;
+	int			level = NewGUCNestLevel();
+
+	while (unit->nmembers < unit_room(unit) &&
+		   (attempt = take_next(unit)) != NULL)
+	{
+		int64		us;
+
+		start_attempt(attempt);
+		add_member(unit, attempt);
+		use_handler(attempt, unit->handler);
+		unit->members[unit->nmembers - 1].handler_stat =
+			attempt->handler_stat;
+		if (unit->runner->slot != NULL)
+			atq_attempt_add_member(unit->runner->slot, attempt->task.id);
+		us = member_timeout(unit, attempt);
+		if (us > 0 && (timeout_us <= 0 || us < timeout_us))
+			timeout_us = us;
+	}
+	if (unit->foreign)
+		return;
+
+	tasks = palloc(unit->nmembers * sizeof(AtqTask *));
+	for (int i = 0; i < unit->nmembers; i++)
+		tasks[i] = &unit->members[i].attempt->task;
+	if (keep)
+		results = palloc(unit->nmembers * sizeof(Jsonb *));
+	atq_attempt_arm(timeout_us);
+	atq_handler_call_batch(unit->handler, tasks, unit->nmembers, results,
+						   &first->called);
+	if (unit->runner->finish != NULL)
+		unit->runner->finish();
+	atq_attempt_disarm();
+	AtEOXact_GUC(false, level);
+	for (int i = 0; i < unit->nmembers && keep; i++)
+		keep_result(unit->members[i].attempt, results[i]);
+}
+
+static int64
+member_timeout(const Unit *unit, const AtqAttempt *attempt)
+{
+	return attempt->task.timeout_us >= 0 ? attempt->task.timeout_us :
+		unit->handler->timeout_us;
+}
+
+static void
+keep_result(const AtqAttempt *attempt, Jsonb *result)
+{
+	PushActiveSnapshot(GetTransactionSnapshot());
+	atq_storage_keep(&attempt->task, "completed", attempt->number,
+					 attempt->max_attempts, attempt->started_at, result,
+					 NULL);
+	PopActiveSnapshot();
+}
+
+/*
+ * From PG_CATCH: rolls the unit back, keeps its error.  Before the rows are
+ * free again the slot is made to name the one whose failure will be recorded.
+ */
+static ErrorData *
+catch_error(Unit *unit)
+{
+	const AtqRunner *runner = unit->runner;
+	Member	   *last = &unit->members[unit->nmembers - 1];
+	ErrorData  *failure = CopyErrorData();
+	int			cancelled;
+
+	atq_attempt_disarm();
+	last->attempt->timed_out = atq_attempt_timed_out() &&
 		failure->sqlerrcode == ERRCODE_QUERY_CANCELED;
-	if (runner->slot != NULL && failure->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		attempt->cancelled = runner->slot->cancelled_id == attempt->task.id;
-	if (!attempt->timed_out && runner->rethrow(failure))
+	if (!last->attempt->timed_out && runner->rethrow(failure))
 		PG_RE_THROW();
 	if (runner->slot != NULL)
+	{
 		EmitErrorReport();
+		cancelled = cancelled_member(unit, failure);
+		if (cancelled >= 0)
+			last = &unit->members[cancelled];
+		atq_attempt_keep_only(runner->slot, last->id);
+	}
 	FlushErrorState();
 	HOLD_INTERRUPTS();
 	QueryCancelPending = false;
 	runner->abort();
 	RESUME_INTERRUPTS();
+	MemoryContextSwitchTo(unit->contexts[unit->turn]);
 	return failure;
+}
+
+/* The member that cancel() meant, or -1. */
+static int
+cancelled_member(const Unit *unit, const ErrorData *failure)
+{
+	AtqSlot    *slot = unit->runner->slot;
+
+	if (slot == NULL || failure->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		return -1;
+	for (int i = unit->nmembers - 1; i >= 0; i--)
+	{
+		if (unit->members[i].id == slot->cancelled_id)
+			return i;
+	}
+	return -1;
+}
+
+/* The unit has committed, or has found nothing of its own. */
+static void
+end_unit(Unit *unit, Split *split)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	split->done = split->second = unit->seen;
+	if (unit->foreign)
+	{
+		/* the row just seen is left to the other, the members run again */
+		split->first_end = unit->nmembers > 0 ? unit->seen - 1 : 0;
+		return;
+	}
+	split->ended = unit->nmembers;
+	for (int i = 0; i < unit->nmembers; i++)
+	{
+		Member	   *member = &unit->members[i];
+		double		ms = (now - member->started_at) / 1000.0;
+
+		atq_stats_count(member->queue_stat, ATQ_OUTCOME_COMPLETED, ms);
+		atq_stats_count(member->handler_stat, ATQ_OUTCOME_COMPLETED, ms);
+	}
+}
+
+/*
+ * The unit was rolled back: records the failure that is a task's own, and
+ * says what is to be run again.
+ */
+static void
+split_unit(Unit *unit, const ErrorData *failure, Split *split)
+{
+	int			last = unit->nmembers - 1;
+	Member	   *members = unit->members;
+	int			own = cancelled_member(unit, failure);
+	bool		stopped = failure->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		!members[last].attempt->timed_out;
+
+	split->done = split->second = unit->batch ? unit->seen :
+		members[last].candidate + 1;
+	if (own < 0 && (unit->nmembers == 1 || (stopped && !unit->batch)))
+		own = last;
+
+	if (own >= 0)
+	{
+		settle_member(unit, own, failure);
+		split->ended = 1;
+		split->first_end = members[own].candidate;
+		split->second = members[own].candidate + 1;
+		if (!unit->batch && own < last)
+			split->done = members[last].candidate;
+	}
+	else if (stopped)
+	{
+		for (int i = 0; i < unit->nmembers; i++)
+			settle_member(unit, i, failure);
+		split->ended = unit->nmembers;
+	}
+	else
+	{
+		split->first_end = split->second =
+			members[unit->batch ? unit->nmembers / 2 : last].candidate;
+		if (unit->runner->slot != NULL)
+			atq_attempt_keep_only(unit->runner->slot, 0);
+	}
+}
+
+static void
+settle_member(Unit *unit, int i, const ErrorData *failure)
+{
+	Member	   *member = &unit->members[i];
+	bool		cancelled = cancelled_member(unit, failure) == i;
+
+	if (unit->batch || i == unit->nmembers - 1)
+	{
+		AtqAttempt *attempt = member->attempt;
+
+		attempt->cancelled = cancelled;
+		atq_attempt_current = attempt;
+		count_outcome(attempt,
+					  atq_settle_failure(unit->runner, attempt, failure));
+	}
+	else
+		settle_absent(unit->runner, member->id, member->started_at,
+					  cancelled, failure);
 }
 
 void
 atq_task_settle_orphan(const AtqRunner *runner, const AtqOrphan *orphan)
 {
+	ErrorData	failure = {0};
+
+	failure.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
+	failure.message = "worker was terminated while it ran the task";
+	settle_absent(runner, orphan->task_id, orphan->started_at, false,
+				  &failure);
+}
+
+/* Settles an attempt of which only the task's id is left. */
+static void
+settle_absent(const AtqRunner *runner, int64 id, TimestampTz started_at,
+			  bool cancelled, const ErrorData *failure)
+{
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(old, "asynctasq orphan",
 												  ALLOCSET_DEFAULT_SIZES);
 	AtqAttempt *attempt;
+	AtqHandler *handler;
 	AtqCandidate candidate;
 	bool		durable;
 	bool		found;
-	ErrorData	failure = {0};
 
 	attempt = MemoryContextAllocZero(context, sizeof(AtqAttempt));
 	runner->begin();
 	MemoryContextSwitchTo(context);
-	found = atq_storage_find(orphan->task_id, &durable, &candidate) &&
-		atq_storage_take(durable, &candidate, &attempt->task);
+	found = atq_storage_find(id, &durable, &candidate) &&
+		atq_storage_take(durable, &candidate, NULL,
+						 &attempt->task) == ATQ_TAKE_DONE;
 	if (found)
 	{
-		AtqRunner	silent = *runner;
-
-		silent.slot = NULL;
-		start_attempt(&silent, attempt);
-		attempt->started_at = orphan->started_at;
+		start_attempt(attempt);
+		attempt->started_at = started_at;
 		attempt->called = true;
-		if (atq_registry_handler(attempt->task.task) != NULL)
-			(void) find_handler(attempt);
+		attempt->cancelled = cancelled;
+		handler = atq_registry_handler(attempt->task.task);
+		if (handler != NULL && handler->role == attempt->role)
+			use_handler(attempt, handler);
 	}
-	atq_attempt_current = NULL;
 	runner->abort();
 	MemoryContextSwitchTo(context);
 	if (found)
-	{
-		failure.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
-		failure.message = "worker was terminated while it ran the task";
 		count_outcome(attempt,
-					  atq_settle_failure(runner, attempt, &failure));
-	}
+					  atq_settle_failure(runner, attempt, failure));
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
-}
-
-static void
-arm_timeout(int64 timeout_us)
-{
-	timeout_fires = 0;
-	if (timeout_us <= 0)
-		return;
-	if (!timeout_registered)
-	{
-		timeout_id = RegisterTimeout(USER_TIMEOUT, timeout_fired);
-		timeout_registered = true;
-	}
-	enable_timeout_every(timeout_id,
-						 GetCurrentTimestamp() + timeout_us,
-						 TIMEOUT_GRACE_MS);
-}
-
-static void
-disarm_timeout(void)
-{
-	if (timeout_registered)
-		disable_timeout(timeout_id, false);
-}
-
-/* In a signal handler. */
-static void
-timeout_fired(void)
-{
-	timeout_fires++;
-	if (timeout_fires >= TIMEOUT_FIRES && MyBgworkerEntry != NULL)
-		ProcDiePending = true;
-	QueryCancelPending = true;
-	InterruptPending = true;
-	SetLatch(MyLatch);
 }
 
 static void
@@ -337,87 +681,11 @@ count_outcome(const AtqAttempt *attempt, AtqOutcome outcome)
 }
 
 static void
-publish(AtqSlot *slot, const AtqAttempt *attempt)
-{
-	char		activity[ATQ_NAME_LEN + 64];
-
-	SpinLockAcquire(&slot->mutex);
-	slot->task_id = attempt->task.id;
-	slot->queue_id = attempt->task.queue_id;
-	slot->attempt = attempt->number;
-	slot->task_started_at = attempt->started_at;
-	strlcpy(slot->task, attempt->task.task, ATQ_NAME_LEN);
-	SpinLockRelease(&slot->mutex);
-	snprintf(activity, sizeof(activity), "task " INT64_FORMAT ": %s",
-			 attempt->task.id, attempt->task.task);
-	pgstat_report_activity(STATE_RUNNING, activity);
-}
-
-/*
- * The outcome's place in the WAL is published before the task is no longer
- * said to run: wait() answers in the other order, and flushes up to there.
- */
-static void
-unpublish(AtqSlot *slot)
-{
-	uint64		commit = XactLastCommitEnd;
-	uint64		known = pg_atomic_read_u64(&atq_shared->last_commit);
-
-	while (known < commit &&
-		   !pg_atomic_compare_exchange_u64(&atq_shared->last_commit, &known,
-										   commit))
-		;
-	SpinLockAcquire(&slot->mutex);
-	slot->task_id = 0;
-	slot->tasks_done++;
-	SpinLockRelease(&slot->mutex);
-	if (pg_atomic_read_u32(&atq_shared->waiters) > 0)
-		ConditionVariableBroadcast(&atq_shared->settled);
-}
-
-static void
 report_context(void *arg)
 {
-	AtqAttempt *attempt = arg;
+	const AtqAttempt *attempt = atq_attempt_current;
 
-	errcontext("task " INT64_FORMAT ", handler \"%s\", attempt %d",
-			   attempt->task.id, attempt->task.task, attempt->number);
-}
-
-/* Columns as task_info() has them. */
-PG_FUNCTION_INFO_V1(atq_sql_current_task);
-
-Datum
-atq_sql_current_task(PG_FUNCTION_ARGS)
-{
-	AtqAttempt *attempt = atq_attempt_current;
-	TupleDesc	desc;
-	Datum		values[16] = {0};
-	bool		nulls[16];
-	const AtqTask *task;
-
-	if (attempt == NULL)
-		PG_RETURN_NULL();
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	task = &attempt->task;
-	memset(nulls, false, sizeof(nulls));
-	values[0] = Int64GetDatum(task->id);
-	values[1] = CStringGetTextDatum(task->task);
-	values[2] = CStringGetTextDatum(attempt->queue);
-	values[3] = CStringGetTextDatum("running");
-	values[4] = JsonbPGetDatum(atq_json_tagged(task->args));
-	values[5] = Int32GetDatum(attempt->number);
-	values[6] = Int32GetDatum(attempt->max_attempts);
-	values[7] = Int32GetDatum(task->priority);
-	values[8] = TimestampTzGetDatum(task->dispatched_at);
-	nulls[9] = true;
-	values[10] = TimestampTzGetDatum(attempt->started_at);
-	nulls[11] = nulls[12] = nulls[13] = true;
-	if (task->correlation_id != NULL)
-		values[14] = CStringGetTextDatum(task->correlation_id);
-	else
-		nulls[14] = true;
-	values[15] = Int32GetDatum(MyProcPid);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+	if (attempt != NULL)
+		errcontext("task " INT64_FORMAT ", handler \"%s\", attempt %d",
+				   attempt->task.id, attempt->task.task, attempt->number);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * task.h
- *	  One task through all stages: take, call, settle.
+ *	  Tasks through all stages: take, call, settle.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,13 +12,15 @@
 #include "task/attempt.h"
 
 /*
- * Runs one claimed task: its effects and its removal, or the record of its
- * failure.  False when the task was gone or held by another.  Throws only
- * what concerns the caller itself (see runner's rethrow), and when a failure
- * could not be recorded.
+ * Runs the first of n claimed tasks, and the following ones that may share
+ * its transaction: their effects and their removal, or the record of their
+ * failure.  Returns how many of the n are done with, at least one; *ended is
+ * how many of these were not gone or held by another.  Throws only what
+ * concerns the caller itself (see runner's rethrow), and when a failure could
+ * not be recorded.
  */
-extern bool atq_task_run(const AtqRunner *runner, bool durable,
-						 const AtqCandidate *candidate);
+extern int	atq_task_run(const AtqRunner *runner, bool durable,
+						 const AtqCandidate *candidates, int n, int *ended);
 
 /*
  * Settles an attempt that its worker did not survive, as a failure with
