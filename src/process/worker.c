@@ -21,7 +21,8 @@
  * cannot hit the next one; one that cancel() sent names its task in the slot.
  *
  * How many tasks it claims at a time follows from how long they take, so
- * that slow ones are not hoarded (CLAIM_MS).
+ * that slow ones are not hoarded (CLAIM_MS); but it claims enough to fill a
+ * batch where the last handler was called with batches.
  *
  * Memory: the claim and all else that lasts lives in TopMemoryContext; each
  * turn of the loop runs in "asynctasq worker", reset after it.
@@ -69,6 +70,7 @@ static int	lane = -1;
 static AtqClaim *claim = NULL;
 static bool ended_well = false;
 static double task_ms = 0;		/* moving average */
+static int	least_claim = 1;	/* the batch that was run last */
 static bool temp_used = false;
 static uint32 idle_wait_event = 0;
 
@@ -352,7 +354,7 @@ claim_more(void)
 			CommitTransactionCommand();
 			begin_transaction();
 		}
-		found = atq_claim_next(claim, slot, limit);
+		found = atq_claim_next(claim, slot, limit, least_claim);
 	}
 	CommitTransactionCommand();
 	note_progress();
@@ -387,7 +389,7 @@ static void
 run_next(void)
 {
 	TimestampTz before = GetCurrentTimestamp();
-	int			ended = 0;
+	AtqRun		run = {0};
 	int			done;
 
 	SpinLockAcquire(&slot->mutex);
@@ -396,13 +398,14 @@ run_next(void)
 	SpinLockRelease(&slot->mutex);
 	done = atq_task_run(&worker_runner, claim->durable,
 						&claim->candidates[claim->next],
-						claim->count - claim->next, &ended);
+						claim->count - claim->next, &run);
 	claim->next += done;
-	if (ended > 0)
+	if (run.ended > 0)
 	{
-		double		ms = (GetCurrentTimestamp() - before) / 1000.0 / ended;
+		double		ms = (GetCurrentTimestamp() - before) / 1000.0 / run.ended;
 
 		task_ms = task_ms == 0 ? ms : task_ms * 0.8 + ms * 0.2;
+		least_claim = Max(1, run.batch_size);
 		wipe_session();
 	}
 	pgstat_report_stat(false);

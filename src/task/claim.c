@@ -81,7 +81,7 @@ atq_claim_make(int lane, MemoryContext context)
 
 /* Queues take turns: the search starts behind the one served last. */
 bool
-atq_claim_next(AtqClaim *claim, AtqSlot *slot, int limit)
+atq_claim_next(AtqClaim *claim, AtqSlot *slot, int limit, int least)
 {
 	AtqQueue  **queues;
 	int			n;
@@ -89,7 +89,8 @@ atq_claim_next(AtqClaim *claim, AtqSlot *slot, int limit)
 
 	claim->announcements =
 		pg_atomic_read_u32(&atq_shared->lanes[claim->lane].announcements);
-	limit = Min(limit, claim->room);
+	least = Min(least, claim->room);
+	limit = Max(least, Min(limit, claim->room));
 	n = atq_registry_queues_of(GetUserId(), &queues);
 	for (int i = 0; i < n; i++)
 	{
@@ -103,7 +104,7 @@ atq_claim_next(AtqClaim *claim, AtqSlot *slot, int limit)
 		if (queue->paused || !reserve_place(slot, queue))
 			continue;
 		if (claim_queue(claim, queue,
-						queue->max_concurrency > 0 ? 1 : limit))
+						queue->max_concurrency > 0 ? least : limit))
 		{
 			last_queue_id = queue->id;
 			return true;

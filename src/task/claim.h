@@ -30,11 +30,13 @@ typedef struct AtqClaim
 extern AtqClaim *atq_claim_make(int lane, MemoryContext context);
 
 /*
- * Claims up to limit tasks from the lane's next queue in turn that has any;
- * false when there is none.  Needs a transaction without a snapshot.  slot is
+ * Claims up to limit tasks, or least if that is more, from the lane's next
+ * queue in turn that has any; of a queue of limited concurrency up to least.
+ * False when there is none.  Needs a transaction without a snapshot.  slot is
  * the worker's own, which keeps the place in a queue of limited concurrency.
  */
-extern bool atq_claim_next(AtqClaim *claim, AtqSlot *slot, int limit);
+extern bool atq_claim_next(AtqClaim *claim, AtqSlot *slot, int limit,
+						   int least);
 
 /* Gives back what has not been run; never throws. */
 extern void atq_claim_release(AtqClaim *claim, AtqSlot *slot);

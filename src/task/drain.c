@@ -136,7 +136,7 @@ drain_queue(AtqQueue *queue, int64 max_tasks)
 						   (int) Min(max_tasks - total, READ_SIZE))) > 0)
 	{
 		uint64		inserts = atq_storage_inserts;
-		int			ended = 0;
+		AtqRun		run = {0};
 		int			done = 0;
 
 		/* a task that was dispatched meanwhile may come first */
@@ -144,11 +144,11 @@ drain_queue(AtqQueue *queue, int64 max_tasks)
 		{
 			CHECK_FOR_INTERRUPTS();
 			done += atq_task_run(&drain_runner, durable, candidates + done,
-								 n - done, &ended);
+								 n - done, &run);
 			CommandCounterIncrement();
 		}
 		from_id = candidates[done - 1].id + 1;
-		total += ended;
+		total += run.ended;
 	}
 	pfree(candidates);
 	return total;

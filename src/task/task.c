@@ -60,7 +60,7 @@ typedef struct Unit
 	int			n;				/* candidates that may be looked at */
 	int			seen;			/* .. that were */
 	AtqHandler *handler;		/* of all members; NULL before the first */
-	bool		batch;
+	int			batch_size;		/* the handler's; 0: one task at a time */
 	bool		foreign;		/* the last row seen is being settled by
 								 * another worker */
 	int			nmembers;
@@ -85,7 +85,7 @@ typedef struct Split
 } Split;
 
 static void run_all(const AtqRunner *runner, bool durable,
-					const AtqCandidate *candidates, int n, int *ended);
+					const AtqCandidate *candidates, int n, AtqRun *run);
 static void run_unit(Unit *unit, Split *split);
 static void use_context(Unit *unit, MemoryContext parent, int turn);
 static ErrorData *try_unit(Unit *unit);
@@ -114,7 +114,7 @@ static void report_context(void *arg);
 
 int
 atq_task_run(const AtqRunner *runner, bool durable,
-			 const AtqCandidate *candidates, int n, int *ended)
+			 const AtqCandidate *candidates, int n, AtqRun *run)
 {
 	Unit		unit = {0};
 	Split		split = {0};
@@ -124,22 +124,23 @@ atq_task_run(const AtqRunner *runner, bool durable,
 	unit.candidates = candidates;
 	unit.n = n;
 	run_unit(&unit, &split);
-	*ended += split.ended;
-	run_all(runner, durable, candidates, split.first_end, ended);
+	run->ended += split.ended;
+	run->batch_size = unit.batch_size;
+	run_all(runner, durable, candidates, split.first_end, run);
 	run_all(runner, durable, candidates + split.second,
-			split.done - split.second, ended);
+			split.done - split.second, run);
 	return split.done;
 }
 
 /* Fewer than the unit that has failed, so this comes to an end. */
 static void
 run_all(const AtqRunner *runner, bool durable,
-		const AtqCandidate *candidates, int n, int *ended)
+		const AtqCandidate *candidates, int n, AtqRun *run)
 {
 	check_stack_depth();
 	while (n > 0)
 	{
-		int			done = atq_task_run(runner, durable, candidates, n, ended);
+		int			done = atq_task_run(runner, durable, candidates, n, run);
 
 		candidates += done;
 		n -= done;
@@ -220,7 +221,7 @@ try_unit(Unit *unit)
 		while ((attempt = take_next(unit)) != NULL)
 		{
 			begin_attempt(unit, attempt);
-			if (unit->batch)
+			if (unit->batch_size > 0)
 			{
 				call_batch(unit);
 				break;
@@ -298,7 +299,7 @@ begin_attempt(Unit *unit, AtqAttempt *attempt)
 	if (unit->handler == NULL)
 	{
 		unit->handler = find_handler(attempt);
-		unit->batch = unit->handler->batch_size > 0;
+		unit->batch_size = unit->handler->batch_size;
 	}
 	use_handler(attempt, unit->handler);
 	unit->members[unit->nmembers - 1].handler_stat = attempt->handler_stat;
@@ -380,8 +381,8 @@ use_handler(AtqAttempt *attempt, AtqHandler *handler)
 static int
 unit_room(const Unit *unit)
 {
-	if (unit->batch)
-		return Min(unit->handler->batch_size, ATQ_MAX_MEMBERS);
+	if (unit->batch_size > 0)
+		return Min(unit->batch_size, ATQ_MAX_MEMBERS);
 	if (unit->runner->next == NULL || XactIsoLevel != XACT_READ_COMMITTED)
 		return 1;
 	return Min(unit->handler->group_size, ATQ_MAX_MEMBERS);
@@ -392,7 +393,6 @@ static bool
 may_go_on(Unit *unit)
 {
 	if (unit->nmembers >= unit_room(unit) || unit->seen >= unit->n ||
-		(MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0 ||
 		atq_attempt_touched_session() ||
 		TimestampDifferenceExceeds(unit->started_at, GetCurrentTimestamp(),
 								   atq_group_duration_ms))
@@ -572,9 +572,9 @@ split_unit(Unit *unit, const ErrorData *failure, Split *split)
 	bool		stopped = failure->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 		!members[last].attempt->timed_out;
 
-	split->done = split->second = unit->batch ? unit->seen :
+	split->done = split->second = unit->batch_size > 0 ? unit->seen :
 		members[last].candidate + 1;
-	if (own < 0 && (unit->nmembers == 1 || (stopped && !unit->batch)))
+	if (own < 0 && (unit->nmembers == 1 || (stopped && unit->batch_size == 0)))
 		own = last;
 
 	if (own >= 0)
@@ -583,7 +583,7 @@ split_unit(Unit *unit, const ErrorData *failure, Split *split)
 		split->ended = 1;
 		split->first_end = members[own].candidate;
 		split->second = members[own].candidate + 1;
-		if (!unit->batch && own < last)
+		if (unit->batch_size == 0 && own < last)
 			split->done = members[last].candidate;
 	}
 	else if (stopped)
@@ -595,7 +595,7 @@ split_unit(Unit *unit, const ErrorData *failure, Split *split)
 	else
 	{
 		split->first_end = split->second =
-			members[unit->batch ? unit->nmembers / 2 : last].candidate;
+			members[unit->batch_size > 0 ? unit->nmembers / 2 : last].candidate;
 		if (unit->runner->slot != NULL)
 			atq_attempt_keep_only(unit->runner->slot, 0);
 	}
@@ -607,7 +607,7 @@ settle_member(Unit *unit, int i, const ErrorData *failure)
 	Member	   *member = &unit->members[i];
 	bool		cancelled = cancelled_member(unit, failure) == i;
 
-	if (unit->batch || i == unit->nmembers - 1)
+	if (unit->batch_size > 0 || i == unit->nmembers - 1)
 	{
 		AtqAttempt *attempt = member->attempt;
 

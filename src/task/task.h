@@ -11,16 +11,22 @@
 #include "base/lane.h"
 #include "task/attempt.h"
 
+/* What atq_task_run has to say, set to zeros by the caller. */
+typedef struct AtqRun
+{
+	int			ended;			/* tasks that were not gone or held by another */
+	int			batch_size;		/* of the handler called, or 0 */
+} AtqRun;
+
 /*
  * Runs the first of n claimed tasks, and the following ones that may share
  * its transaction: their effects and their removal, or the record of their
- * failure.  Returns how many of the n are done with, at least one; *ended is
- * how many of these were not gone or held by another.  Throws only what
- * concerns the caller itself (see runner's rethrow), and when a failure could
- * not be recorded.
+ * failure.  Returns how many of the n are done with, at least one.  Throws
+ * only what concerns the caller itself (see runner's rethrow), and when a
+ * failure could not be recorded.
  */
 extern int	atq_task_run(const AtqRunner *runner, bool durable,
-						 const AtqCandidate *candidates, int n, int *ended);
+						 const AtqCandidate *candidates, int n, AtqRun *run);
 
 /*
  * Settles an attempt that its worker did not survive, as a failure with
