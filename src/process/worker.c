@@ -513,20 +513,18 @@ never(const ErrorData *error)
 
 /*
  * Between two tasks of one transaction: what a task that ended its own would
- * have left behind is gone, and now() is the start of the next one.  The
- * server sets that time only for a parallel worker, which it tells from this
- * one by ParallelWorkerNumber.
+ * have left behind is gone, and now() is the start of the next one, as is the
+ * statement's time.  The server sets them only for a parallel worker, which it
+ * tells from this one by ParallelWorkerNumber.
  */
 static void
 next_in_transaction(void)
 {
 	int			number = ParallelWorkerNumber;
-	TimestampTz now;
+	TimestampTz now = GetCurrentTimestamp();
 
 	DropAllPreparedStatements();
 	ResetSequenceCaches();
-	SetCurrentStatementStartTimestamp();
-	now = GetCurrentStatementStartTimestamp();
 	ParallelWorkerNumber = 0;
 	SetParallelStartTimestamps(now, now);
 	ParallelWorkerNumber = number;

@@ -84,6 +84,7 @@ static Datum get_column(TupleTableSlot *slot, int column);
 static bool text_column_is(TupleTableSlot *slot, int column,
 						   const char *text);
 static bool has_column(TupleTableSlot *slot, int column);
+static AtqSpan read_args(Datum args);
 static void read_task(TupleTableSlot *slot, AtqTask *task);
 static int64 read_interval(TupleTableSlot *slot, int column);
 static bool find_in(AtqTable table, AtqTable index, int64 id,
@@ -296,6 +297,10 @@ end_scan(TaskScan *scan)
 	table_close(scan->rel, NoLock);
 }
 
+/*
+ * The row is looked at as it is now (SnapshotSelf), which the delete checks
+ * again: no snapshot needs to be taken for it.
+ */
 AtqTake
 atq_storage_take(bool durable, const AtqCandidate *candidate,
 				 const char *only, AtqTask *task)
@@ -307,21 +312,19 @@ atq_storage_take(bool durable, const AtqCandidate *candidate,
 	AtqTake		result = ATQ_TAKE_GONE;
 	TM_FailureData failure;
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	if (table_tuple_fetch_row_version(rel, &tid, GetActiveSnapshot(), slot) &&
+	if (table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot) &&
 		DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id)
 	{
 		if (only != NULL && !text_column_is(slot, TASK_TASK, only))
 			result = ATQ_TAKE_OTHER;
 		else if (table_tuple_delete(rel, &tid, GetCurrentCommandId(true),
-									GetActiveSnapshot(), InvalidSnapshot,
-									false, &failure, false) == TM_Ok)
+									SnapshotSelf, InvalidSnapshot, false,
+									&failure, false) == TM_Ok)
 		{
 			read_task(slot, task);
 			result = ATQ_TAKE_DONE;
 		}
 	}
-	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
 	return result;
@@ -350,11 +353,24 @@ has_column(TupleTableSlot *slot, int column)
 	return !slot_attisnull(slot, column);
 }
 
+/* A copy of the arguments; those stored out of line need a snapshot. */
+static AtqSpan
+read_args(Datum args)
+{
+	bool		external = VARATT_IS_EXTERNAL(DatumGetPointer(args));
+	struct varlena *copy;
+
+	if (external)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	copy = PG_DETOAST_DATUM_COPY(args);
+	if (external)
+		PopActiveSnapshot();
+	return atq_type_span(PointerGetDatum(copy));
+}
+
 static void
 read_task(TupleTableSlot *slot, AtqTask *task)
 {
-	struct varlena *args;
-
 	slot_getallattrs(slot);
 	task->id = DatumGetInt64(get_column(slot, TASK_ID));
 	task->queue_id = DatumGetInt32(get_column(slot, TASK_QUEUE_ID));
@@ -366,8 +382,7 @@ read_task(TupleTableSlot *slot, AtqTask *task)
 	task->run_at = has_column(slot, TASK_RUN_AT) ?
 		DatumGetTimestampTz(get_column(slot, TASK_RUN_AT)) : 0;
 	task->task = TextDatumGetCString(get_column(slot, TASK_TASK));
-	args = PG_DETOAST_DATUM_COPY(get_column(slot, TASK_ARGS));
-	task->args = atq_type_span(PointerGetDatum(args));
+	task->args = read_args(get_column(slot, TASK_ARGS));
 	task->max_attempts = has_column(slot, TASK_MAX_ATTEMPTS) ?
 		DatumGetInt32(get_column(slot, TASK_MAX_ATTEMPTS)) : -1;
 	task->retry_delay_us = read_interval(slot, TASK_RETRY_DELAY);

@@ -27,7 +27,11 @@ typedef struct AtqRunner
 	 * is still the task's; or NULL
 	 */
 	void		(*finish) (void);
-	/* makes way for the next task in the same transaction; NULL: no groups */
+
+	/*
+	 * makes way for the next task in the same transaction, and like begin
+	 * sets the statement's time; NULL: no groups, and begin sets none
+	 */
 	void		(*next) (void);
 	/* true for an error that is not the task's: it goes on to the caller */
 	bool		(*rethrow) (const ErrorData *error);

@@ -288,6 +288,8 @@ begin_attempt(Unit *unit, AtqAttempt *attempt)
 	AtqSlot    *slot = unit->runner->slot;
 
 	start_attempt(attempt);
+	if (unit->runner->next != NULL)
+		attempt->started_at = GetCurrentStatementStartTimestamp();
 	if (unit->nmembers == 0)
 		unit->started_at = attempt->started_at;
 	else if (slot != NULL)
@@ -393,11 +395,13 @@ static bool
 may_go_on(Unit *unit)
 {
 	if (unit->nmembers >= unit_room(unit) || unit->seen >= unit->n ||
-		atq_attempt_touched_session() ||
-		TimestampDifferenceExceeds(unit->started_at, GetCurrentTimestamp(),
-								   atq_group_duration_ms))
+		atq_attempt_touched_session())
 		return false;
 	unit->runner->next();
+	if (TimestampDifferenceExceeds(unit->started_at,
+								   GetCurrentStatementStartTimestamp(),
+								   atq_group_duration_ms))
+		return false;
 	use_context(unit, MemoryContextGetParent(CurrentMemoryContext),
 				1 - unit->turn);
 	return true;
