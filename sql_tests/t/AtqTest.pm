@@ -26,7 +26,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_cluster create_tenant app app_fails wait_for query_is);
+our @EXPORT = qw(new_cluster create_tenant app app_fails wait_for query_is
+  python);
 
 # new_cluster($name, setting => value, ...): a running cluster that preloads
 # the extension.  The pseudo setting "streaming" prepares it for standbys.
@@ -112,6 +113,28 @@ sub query_is
 	my ($node, $db, $sql, $expected, $name) = @_;
 
 	return is($node->safe_psql($db, $sql), $expected, $name);
+}
+
+# python($node, $db, @arguments): what a Python program prints, without the
+# last line end, as a client of the role "app"; dies when the program fails.
+# It is the distribution's Python with its packages, whatever the PATH has.
+sub python
+{
+	my ($node, $db, @arguments) = @_;
+	local %ENV = (
+		%ENV,
+		PGHOST => $node->host,
+		PGPORT => $node->port,
+		PGDATABASE => $db,
+		PGUSER => 'app',
+		PYTHONDONTWRITEBYTECODE => 1,
+		PYTHONNOUSERSITE => 1);
+	delete $ENV{PYTHONPATH};
+	my ($stdout, $stderr) = run_command([ '/usr/bin/python3', @arguments ]);
+
+	croak "python3 @arguments failed: $stderr" if $?;
+	diag($stderr) if $stderr ne '';
+	return $stdout;
 }
 
 1;
