@@ -2,6 +2,7 @@
 #
 #   make demo          the tour: builds, starts a throwaway server, runs tasks
 #   make test          all tests, on throwaway servers
+#   make test-matrix   the same on other releases of Debian, in chroots
 #   make               builds the extension for the server of PG_CONFIG
 #   make install       installs it there
 #   make installcheck  the tests, on a running server that preloads asynctasq
@@ -89,6 +90,9 @@ demo:
 test:
 	@$(SCRIPT_ENV) scripts/test $(TESTS)
 
+test-matrix:
+	@scripts/test-matrix $(RELEASES)
+
 # make fuzz SECONDS=600 takes ten minutes, CORPUS=DIR keeps what it finds.
 SECONDS = 60
 fuzz:
@@ -97,4 +101,5 @@ fuzz:
 bench-codec:
 	@$(SCRIPT_ENV) bench/codec/run
 
-.PHONY: all demo test fuzz bench-codec clean distclean install uninstall installcheck
+.PHONY: all demo test test-matrix fuzz bench-codec clean distclean install \
+	uninstall installcheck
