@@ -49,6 +49,12 @@ SELECT asynctasq.dispatch('note', '{"__args__": {}, "__kwargs__": {}}') > 0 AS n
 SELECT asynctasq.dispatch('note', '{"__args__": [], "__kwargs__": []}') > 0 AS no_map;
 SELECT * FROM outcome();
 SELECT count(*) FROM got;
+-- nor does what a domain refuses become good by waiting
+CREATE DOMAIN positive AS int NOT NULL CHECK (VALUE > 0);
+CREATE FUNCTION count_down(n positive) RETURNS void LANGUAGE sql AS '';
+SELECT asynctasq.register_handler('count_down', 'count_down(positive)');
+SELECT count(asynctasq.dispatch('count_down', asynctasq.args('n', n))) FROM unnest(ARRAY[0, NULL, 1]) AS n;
+SELECT * FROM outcome();
 
 --
 -- every kind of scalar
