@@ -4,8 +4,9 @@
  *	  SQL values into MessagePack.
  *
  * Each built-in type goes to the wire type that means the same to Python; a
- * type unknown here goes as the text of its output function.  Nothing depends
- * on the session's DateStyle, IntervalStyle, TimeZone or bytea_output.
+ * type unknown here goes as the text of its output function.  The settings
+ * that such text depends on are pinned, as postgres_fdw does: the session
+ * that reads it may have others.
  *
  * The keys of references bypass the ext types: what would be one is text
  * there, and an instant is an ext -1, which Python's ORM side expects.
@@ -22,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
@@ -71,6 +73,9 @@ static void encode_numeric(const Encode *encode, Datum value);
 static void encode_json(StringInfo buf, Datum value, Oid type);
 static void encode_span(StringInfo buf, AtqSpan span);
 static void encode_other(const Encode *encode, Datum value, Oid type);
+static void encode_output(const Encode *encode, Datum value, Oid type);
+static int	pin_settings(void);
+static void pin_setting(const char *name, const char *value);
 static void encode_array(const Encode *encode, ArrayType *array);
 static void encode_dimension(const Encode *encode, ArrayWalk *walk,
 							 int level);
@@ -115,6 +120,9 @@ encode_value(const Encode *encode, Datum value, Oid type)
 
 	switch (type)
 	{
+		case VOIDOID:
+			atq_pack_nil(encode->buf);
+			break;
 		case BOOLOID:
 			atq_pack_bool(encode->buf, DatumGetBool(value));
 			break;
@@ -290,7 +298,8 @@ encode_timetz(StringInfo text, const TimeTzADT *time)
 
 /*
  * ISO 8601, and in the form of a Python timedelta, [-]P<days>DT<seconds>S,
- * where one could hold it: no months, no mixed signs.
+ * where one could hold it: no months, no mixed signs, and no number whose
+ * negative PostgreSQL could not read back.
  */
 static void
 encode_interval(StringInfo text, const Interval *interval)
@@ -305,7 +314,8 @@ encode_interval(StringInfo text, const Interval *interval)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("cannot convert an infinite interval to MessagePack")));
-	if (interval->month != 0 ||
+	if (interval->month != 0 || interval->day == PG_INT32_MIN ||
+		interval->time == PG_INT64_MIN ||
 		(negative && (interval->day > 0 || interval->time > 0)))
 	{
 		interval2itm(*interval, &itm);
@@ -391,9 +401,6 @@ static void
 encode_other(const Encode *encode, Datum value, Oid type)
 {
 	Oid			base = getBaseType(type);
-	Oid			output;
-	bool		is_varlena;
-	char	   *text;
 
 	if (base != type)
 	{
@@ -416,11 +423,50 @@ encode_other(const Encode *encode, Datum value, Oid type)
 		return;
 	}
 
+	encode_output(encode, value, type);
+}
+
+/* The text of a type's output function, whatever the session's settings. */
+static void
+encode_output(const Encode *encode, Datum value, Oid type)
+{
+	bool		pinned = get_typtype(type) != TYPTYPE_ENUM;
+	int			level = pinned ? pin_settings() : 0;
+	Oid			output;
+	bool		is_varlena;
+	char	   *text;
+
 	getTypeOutputInfo(type, &output, &is_varlena);
 	text = OidOutputFunctionCall(output, value);
 
+	if (pinned)
+		AtEOXact_GUC(true, level);
 	atq_text_pack(encode->buf, text, strlen(text));
 	pfree(text);
+}
+
+/*
+ * Pins what output functions look at, and returns the GUC nest level to be
+ * ended; an error's rollback ends it too.  The empty path makes the names of
+ * reg* types qualified.
+ */
+static int
+pin_settings(void)
+{
+	int			level = NewGUCNestLevel();
+
+	pin_setting("datestyle", "ISO");
+	pin_setting("intervalstyle", "postgres");
+	pin_setting("extra_float_digits", "3");
+	pin_setting("search_path", "pg_catalog");
+	return level;
+}
+
+static void
+pin_setting(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 static void
