@@ -25,6 +25,7 @@
 #include "store/registry.h"
 #include "task/dispatch.h"
 #include "wire/text.h"
+#include "wire/type.h"
 
 #define FUNCTION_TASK	"asynctasq.tasks.types.function_task.FunctionTask"
 
@@ -65,7 +66,6 @@ atq_sql_dispatch_payload(PG_FUNCTION_ARGS)
 	AtqDispatchOptions options;
 	AtqDispatch *dispatch;
 	Payload		payload = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
-	bytea	   *bytes;
 	AtqSpan		span;
 	bool		is_function;
 	char	   *name;
@@ -75,10 +75,7 @@ atq_sql_dispatch_payload(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("payload must not be null")));
-	bytes = PG_GETARG_BYTEA_PP(0);
-	span.data = VARDATA_ANY(bytes);
-	span.len = VARSIZE_ANY_EXHDR(bytes);
-	atq_msgpack_check(span);
+	span = atq_type_check_bytea(PG_GETARG_DATUM(0));
 	visit_map(span, "outermost value", read_part, &payload);
 	if (payload.class_name.data == NULL)
 		malformed("class", "given");

@@ -91,14 +91,7 @@ atq_msgpack_check(AtqSpan value)
 {
 	Check		check;
 
-	if (value.len > (Size) atq_max_payload_kb * 1024)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("MessagePack value of %zu bytes exceeds the maximum of %d kB",
-						value.len, atq_max_payload_kb),
-				 errhint("Raise \"%s\", or pass less.",
-						 "asynctasq.max_payload")));
-
+	atq_msgpack_check_size(value.len);
 	atq_msgpack_open(&check.reader, value);
 	check.depth = 0;
 	check.max_levels = lengthof(check.few_levels);
@@ -121,6 +114,19 @@ atq_msgpack_check(AtqSpan value)
 		pfree(check.levels);
 	if (check.keys != check.few_keys)
 		pfree(check.keys);
+}
+
+/* Throws 54000 when a value of this size exceeds asynctasq.max_payload. */
+void
+atq_msgpack_check_size(Size len)
+{
+	if (len > (Size) atq_max_payload_kb * 1024)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("MessagePack value of %zu bytes exceeds the maximum of %d kB",
+						len, atq_max_payload_kb),
+				 errhint("Raise \"%s\", or pass less.",
+						 "asynctasq.max_payload")));
 }
 
 /* Reads and checks one token, opening a level for a container. */

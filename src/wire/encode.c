@@ -8,6 +8,8 @@
  * that such text depends on are pinned, as postgres_fdw does: the session
  * that reads it may have others.
  *
+ * What grows beyond asynctasq.max_payload is given up at the next value.
+ *
  * The keys of references bypass the ext types: what would be one is text
  * there, and an instant is an ext -1, which Python's ORM side expects.
  *
@@ -112,6 +114,7 @@ encode_value(const Encode *encode, Datum value, Oid type)
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
+	atq_msgpack_check_size(encode->buf->len);
 
 	if (encode_number(encode->buf, value, type) ||
 		encode_text(encode->buf, value, type) ||

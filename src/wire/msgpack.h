@@ -98,6 +98,9 @@ extern bool atq_token_is_set(const AtqToken *token);
  */
 extern void atq_msgpack_check(AtqSpan value);
 
+/* Throws 54000 when a value of this size exceeds asynctasq.max_payload. */
+extern void atq_msgpack_check_size(Size len);
+
 /*
  * Reads an ext -1 in one of its three forms; false when it is of no form or
  * has a second's worth of nanoseconds.

@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "libpq/pqformat.h"
@@ -63,6 +64,18 @@ atq_type_span(Datum value)
 	struct varlena *packed = PG_DETOAST_DATUM_PACKED(value);
 	AtqSpan		span = {VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed)};
 
+	return span;
+}
+
+/* The bytes of a bytea, checked; its size before it is decompressed. */
+AtqSpan
+atq_type_check_bytea(Datum bytes)
+{
+	AtqSpan		span;
+
+	atq_msgpack_check_size(toast_raw_datum_size(bytes) - VARHDRSZ);
+	span = atq_type_span(bytes);
+	atq_msgpack_check(span);
 	return span;
 }
 
@@ -171,10 +184,7 @@ atq_sql_msgpack_from_jsonb(PG_FUNCTION_ARGS)
 Datum
 atq_sql_msgpack_from_bytea(PG_FUNCTION_ARGS)
 {
-	AtqSpan		span = atq_type_span(PG_GETARG_DATUM(0));
-
-	atq_msgpack_check(span);
-	return make_from_span(span);
+	return make_from_span(atq_type_check_bytea(PG_GETARG_DATUM(0)));
 }
 
 Datum

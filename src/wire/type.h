@@ -17,6 +17,12 @@
 
 extern AtqSpan atq_type_span(Datum value);
 
+/*
+ * The bytes of a bytea that is to become a value, checked; throws 22P03,
+ * 22021, 54000.
+ */
+extern AtqSpan atq_type_check_bytea(Datum bytes);
+
 /* A new palloc'd value of the given bytes, which must have been checked. */
 extern Datum atq_type_make(const char *data, Size len);
 
