@@ -14,6 +14,7 @@
 
 #include <setjmp.h>
 
+#include "catalog/namespace.h"
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -328,6 +329,20 @@ pg_any_to_server(const char *text, int len, int encoding)
 
 char *
 pg_server_to_any(const char *text, int len, int encoding)
+{
+	fuzz_fail("conversion in a UTF-8 database");
+}
+
+Oid
+FindDefaultConversionProc(int32 from, int32 to)
+{
+	fuzz_fail("conversion in a UTF-8 database");
+}
+
+int
+pg_do_encoding_conversion_buf(Oid conversion, int from, int to,
+							  unsigned char *text, int len,
+							  unsigned char *result, int size, bool no_error)
 {
 	fuzz_fail("conversion in a UTF-8 database");
 }

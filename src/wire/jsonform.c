@@ -14,6 +14,9 @@
  * and the second follows the notes.  The plain form needs no notes: its keys
  * become text.
  *
+ * Text that the server's encoding cannot hold goes as base64, as does what
+ * holds U+0000: whoever looks at a task must see it, not an error.
+ *
  * A float is a JSON number only when it will come back as a float, through
  * jsonb too, which knows no exponents: its text has a point and its value a
  * fraction.  Other floats are tagged.
@@ -213,7 +216,7 @@ note_map(AtqReader *reader, uint32 pairs, StringInfo notes)
 		AtqToken	key;
 
 		atq_msgpack_next(&key_reader, &key);
-		if (key.kind != ATQ_TOKEN_STR || has_nul(key.v.bytes) ||
+		if (key.kind != ATQ_TOKEN_STR || !atq_text_fits(key.v.bytes) ||
 			(pairs == 1 && atq_tag_find(key.v.bytes) != ATQ_TAG_NONE))
 		{
 			notes->data[note] = true;
@@ -398,7 +401,7 @@ plain_key(Form *form)
 static void
 write_str(Form *form, AtqSpan text)
 {
-	if (!has_nul(text))
+	if (form->plain ? !has_nul(text) : atq_text_fits(text))
 	{
 		atq_out_string(&form->out, atq_text_import(text));
 		return;

@@ -13,9 +13,53 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
+#include "utils/memutils.h"
 
 #include "wire/text.h"
+
+static bool is_convertible(AtqSpan utf8);
+
+/* True when the server's encoding can hold the text. */
+bool
+atq_text_fits(AtqSpan utf8)
+{
+	bool		ascii = true;
+	Size		i;
+
+	for (i = 0; i < utf8.len; i++)
+	{
+		if (utf8.data[i] == '\0')
+			return false;
+		ascii = ascii && !IS_HIGHBIT_SET(utf8.data[i]);
+	}
+	return ascii || GetDatabaseEncoding() == PG_UTF8 ||
+		GetDatabaseEncoding() == PG_SQL_ASCII || is_convertible(utf8);
+}
+
+/* Tries the server's own conversion, without an error if it fails. */
+static bool
+is_convertible(AtqSpan utf8)
+{
+	Oid			conversion = FindDefaultConversionProc(PG_UTF8,
+													   GetDatabaseEncoding());
+	int			size = (int) utf8.len * MAX_CONVERSION_GROWTH + 1;
+	unsigned char *result;
+	int			converted;
+
+	if (!OidIsValid(conversion))
+		return false;
+	result = MemoryContextAllocHuge(CurrentMemoryContext, size);
+
+	converted = pg_do_encoding_conversion_buf(conversion, PG_UTF8,
+											  GetDatabaseEncoding(),
+											  (unsigned char *) utf8.data,
+											  (int) utf8.len, result, size,
+											  true);
+	pfree(result);
+	return converted == (int) utf8.len;
+}
 
 /* UTF-8 into the server's encoding. */
 AtqSpan

@@ -11,6 +11,12 @@
 #include "wire/msgpack.h"
 
 /*
+ * True when the server's encoding can hold the text: no U+0000, and an
+ * equivalent for every character.
+ */
+extern bool atq_text_fits(AtqSpan utf8);
+
+/*
  * All three throw 22021 or 22P05 when a character has no equivalent; what
  * they return is palloc'd, or points into their argument where both
  * encodings are the same.
