@@ -491,7 +491,7 @@ CREATE FUNCTION asynctasq.args(VARIADIC pg_catalog."any") RETURNS asynctasq.msgp
 	AS 'MODULE_PATHNAME', 'atq_sql_args'
 	LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION asynctasq.args(pg_catalog."any") IS
-'Arguments of a task: name, value, ... A row of a table that has a key becomes a reference to it. Errors: 22023 odd number of arguments, 22004 a name that is null, 22P03 a name given twice, 54000 too large or too deep.';
+'Arguments of a task: name, value, ... A row of a table that has a key becomes a reference to it. Errors: 22023 odd number of arguments, 22004 a name that is null, 22P03 a name given twice, 22008 a date that is infinite or outside the years 1 to 9999, 54000 too large or too deep.';
 
 CREATE FUNCTION asynctasq.set(pg_catalog.anyarray) RETURNS asynctasq.msgpack
 	AS 'MODULE_PATHNAME', 'atq_sql_set'
