@@ -25,17 +25,16 @@ static bool is_convertible(AtqSpan utf8);
 bool
 atq_text_fits(AtqSpan utf8)
 {
-	bool		ascii = true;
-	Size		i;
+	Size		i = 0;
 
-	for (i = 0; i < utf8.len; i++)
-	{
-		if (utf8.data[i] == '\0')
-			return false;
-		ascii = ascii && !IS_HIGHBIT_SET(utf8.data[i]);
-	}
-	return ascii || GetDatabaseEncoding() == PG_UTF8 ||
-		GetDatabaseEncoding() == PG_SQL_ASCII || is_convertible(utf8);
+	if (memchr(utf8.data, '\0', utf8.len) != NULL)
+		return false;
+	if (GetDatabaseEncoding() == PG_UTF8 ||
+		GetDatabaseEncoding() == PG_SQL_ASCII)
+		return true;
+	while (i < utf8.len && !IS_HIGHBIT_SET(utf8.data[i]))
+		i++;
+	return i == utf8.len || is_convertible(utf8);
 }
 
 /* Tries the server's own conversion, without an error if it fails. */
