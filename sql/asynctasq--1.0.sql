@@ -336,7 +336,8 @@ CREATE TABLE asynctasq.handler (
 	on_failure pg_catalog.text,
 	keep_result pg_catalog.bool NOT NULL,
 	group_size pg_catalog.int4 NOT NULL,
-	batch_size pg_catalog.int4
+	batch_size pg_catalog.int4,
+	lock pg_catalog.text COLLATE "C"
 );
 COMMENT ON TABLE asynctasq.handler IS
 'Handlers: registered functions, by qualified signature, and the defaults of their tasks.';
@@ -587,6 +588,18 @@ CREATE FUNCTION asynctasq.fetch(asynctasq.msgpack) RETURNS pg_catalog.jsonb
 COMMENT ON FUNCTION asynctasq.fetch(asynctasq.msgpack) IS
 'The value in plain JSON, its references replaced by the rows they stand for, read now and as the current user. A missing row is a JSON null or an error, as its model says. Errors: 42704 a model is not registered, P0002 a row does not exist.';
 
+CREATE FUNCTION asynctasq.fetch("row" pg_catalog.anyelement, reference asynctasq.msgpack) RETURNS pg_catalog.anyelement
+	AS 'MODULE_PATHNAME', 'atq_sql_fetch_row'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.fetch(pg_catalog.anyelement, asynctasq.msgpack) IS
+'The row that a reference stands for, read now and as the current user; the first argument only gives its type: fetch(NULL::users, reference). NULL for nil, and for a missing row where its model says so. Errors: 42804 the type is no row type, or not that of the model''s table, 22023 the value is not one reference, and as fetch(msgpack).';
+
+CREATE FUNCTION asynctasq.fetch_related(reference asynctasq.msgpack, name pg_catalog.text) RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_fetch_related'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.fetch_related(asynctasq.msgpack, pg_catalog.text) IS
+'The row, in JSON, to which a foreign key of the row that a reference stands for leads, both read now and as the current user. name is that of a column, or of the constraint where a column is in several. NULL for nil, for a foreign key that is null, and for a row that is not there or not visible. Errors: 22023 the value is not one reference, or the column has no foreign key, 42703 no such column, 42702 it is in several foreign keys, and for the reference itself as fetch(msgpack).';
+
 ------------------------------------------------------------------------
 -- Registration and queues
 ------------------------------------------------------------------------
@@ -605,11 +618,12 @@ CREATE FUNCTION asynctasq.register_handler(
 	keep_result pg_catalog.bool DEFAULT false,
 	group_size pg_catalog.int4 DEFAULT 1,
 	batch_size pg_catalog.int4 DEFAULT NULL,
-	run_as pg_catalog.name DEFAULT NULL) RETURNS pg_catalog.void
+	run_as pg_catalog.name DEFAULT NULL,
+	lock pg_catalog.text DEFAULT NULL) RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME', 'atq_sql_register_handler'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION asynctasq.register_handler(pg_catalog.text, pg_catalog.regprocedure, pg_catalog.text, pg_catalog.int4, pg_catalog.interval, pg_catalog.text, pg_catalog.interval, pg_catalog.int4, pg_catalog.regprocedure, pg_catalog.regprocedure, pg_catalog.bool, pg_catalog.int4, pg_catalog.int4, pg_catalog.name) IS
-'Registers a function as the handler of the tasks of a name, or replaces what is registered. It runs as run_as, or as the current user. group_size: up to so many tasks may share a transaction, which asks that all effects of the function are in this database; batch_size: the function takes arrays and is called once for up to so many tasks, in one transaction. Errors: 22004 name or function is null, 22023 a name or an option out of range, or group_size and batch_size together, 42704 the role does not exist, 42501 not allowed to become the role, the role may not execute a function, or the name is registered for a role that the caller is not a member of, 42809 or 42P13 the function cannot be a handler, 55000 the role is not permitted to log in (before PostgreSQL 17), 25006 in a read-only transaction.';
+COMMENT ON FUNCTION asynctasq.register_handler(pg_catalog.text, pg_catalog.regprocedure, pg_catalog.text, pg_catalog.int4, pg_catalog.interval, pg_catalog.text, pg_catalog.interval, pg_catalog.int4, pg_catalog.regprocedure, pg_catalog.regprocedure, pg_catalog.bool, pg_catalog.int4, pg_catalog.int4, pg_catalog.name, pg_catalog.text) IS
+'Registers a function as the handler of the tasks of a name, or replaces what is registered. It runs as run_as, or as the current user. group_size: up to so many tasks may share a transaction, which asks that all effects of the function are in this database; batch_size: the function takes arrays and is called once for up to so many tasks, in one transaction; lock, share or update, has the rows that its arguments refer to read FOR SHARE or FOR UPDATE; fetch() does not lock. Errors: 22004 name or function is null, 22023 a name or an option out of range, or group_size and batch_size together, 42704 the role does not exist, 42501 not allowed to become the role, the role may not execute a function, or the name is registered for a role that the caller is not a member of, 42809 or 42P13 the function cannot be a handler, 55000 the role is not permitted to log in (before PostgreSQL 17), 25006 in a read-only transaction.';
 
 CREATE FUNCTION asynctasq.unregister_handler(name pg_catalog.text) RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME', 'atq_sql_unregister_handler'
@@ -908,7 +922,8 @@ SELECT h.name::pg_catalog.text AS task,
 	COALESCE(c.total_ms, 0) AS total_ms,
 	c.total_ms OPERATOR(pg_catalog./)
 		NULLIF(n.calls, 0)::pg_catalog.float8 AS mean_ms,
-	COALESCE(c.max_ms, 0) AS max_ms
+	COALESCE(c.max_ms, 0) AS max_ms,
+	h.lock::pg_catalog.text AS lock
 FROM asynctasq.handler AS h
 	LEFT JOIN asynctasq.handler_counters() AS c
 		ON c.task OPERATOR(pg_catalog.=) h.name
@@ -919,7 +934,7 @@ FROM asynctasq.handler AS h
 WHERE pg_catalog.pg_has_role(h.role::pg_catalog.oid, 'USAGE')
 	OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW asynctasq.stat_handlers IS
-'Handlers of the reader''s roles; members of pg_monitor see all. task: the handler''s name; role: as whom it runs; calls: attempts that have ended since the server started; failures: those after which a task failed for good; retries: those that will be made again; total_ms, mean_ms, max_ms: their times in milliseconds, mean_ms NULL before the first.';
+'Handlers of the reader''s roles; members of pg_monitor see all. task: the handler''s name; role: as whom it runs; calls: attempts that have ended since the server started; failures: those after which a task failed for good; retries: those that will be made again; total_ms, mean_ms, max_ms: their times in milliseconds, mean_ms NULL before the first; lock: share or update where the rows that arguments refer to are read so, else NULL.';
 
 ------------------------------------------------------------------------
 -- Privileges

@@ -59,7 +59,7 @@ SELECT register_handler('greet_all', 'greet(text)', queue => 'mail',
     max_attempts => 7, retry_delay => '1 min', retry_strategy => 'fixed',
     timeout => '5 s', priority => -3, should_retry => 'retriable(jsonb,jsonb)',
     on_failure => 'failed(jsonb,jsonb)', keep_result => true,
-    group_size => 1000, run_as => 'regress_atq_app');
+    group_size => 1000, run_as => 'regress_atq_app', lock => 'update');
 RESET ROLE;
 \x on
 SELECT * FROM asynctasq.handler WHERE name LIKE 'greet%' ORDER BY name;
@@ -91,6 +91,7 @@ FROM (VALUES
     ($$'h', 'greet(text)', timeout => '1 year'$$),
     ($$'h', 'greet(text)', group_size => 0$$),
     ($$'h', 'greet(text)', group_size => 1001$$),
+    ($$'h', 'greet(text)', lock => 'exclusive'$$),
     ($$'h', 'no_such_function()'$$),
     ($$'h', 'greet(text)', run_as => 'regress_atq_nobody'$$)
 ) AS v (args);

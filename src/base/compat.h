@@ -9,7 +9,6 @@
  *	- 16 made membership of a role and the right to SET ROLE two things
  *	  (member_can_set_role).
  *	- 16 added onlySummarizing to ExecInsertIndexTuples.
- *	- 16 gave stringToQualifiedNameList an error context.
  *	- 16 lets the JSON parser's callbacks return an error; ours never do.
  *	- 17 gave makeJsonLexContextCstringLen a context to fill, and made
  *	  intervals infinite.
@@ -50,12 +49,6 @@
 #define atq_relation_ownercheck(oid, role) \
 	pg_class_ownercheck((oid), (role))
 #define atq_may_set_role(member, role)	is_member_of_role((member), (role))
-#endif
-
-#if PG_VERSION_NUM >= 160000
-#define atq_qualified_name_list(name) stringToQualifiedNameList((name), NULL)
-#else
-#define atq_qualified_name_list(name) stringToQualifiedNameList(name)
 #endif
 
 #if PG_VERSION_NUM >= 170000

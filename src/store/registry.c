@@ -8,9 +8,9 @@
  * that neither privileges nor search_path nor plans are involved.
  *
  * All of the cache lives in registry_context, made with the first entry.  An
- * invalidation of one of our tables, of a function, of a namespace or of a
- * role only marks it as stale; the next look-up deletes the context and
- * starts anew.  While a task runs the old one is not deleted but left to the
+ * invalidation of one of our tables, of a model's relation, of a function, of
+ * a namespace, of a role or of a membership only marks it as stale; the next
+ * look-up deletes the context and starts anew.  While a task runs the old one is not deleted but left to the
  * transaction: the task's handler may look something up itself, and what
  * its caller holds must survive that (atq_registry_keep).
  *
@@ -43,10 +43,10 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 #include "base/compat.h"
 #include "base/stats.h"
@@ -89,7 +89,7 @@ enum
 	HANDLER_MAX_ATTEMPTS, HANDLER_RETRY_DELAY, HANDLER_RETRY_STRATEGY,
 	HANDLER_TIMEOUT, HANDLER_PRIORITY, HANDLER_SHOULD_RETRY,
 	HANDLER_ON_FAILURE, HANDLER_KEEP_RESULT, HANDLER_GROUP_SIZE,
-	HANDLER_BATCH_SIZE
+	HANDLER_BATCH_SIZE, HANDLER_LOCK
 };
 enum
 {
@@ -154,6 +154,7 @@ static HTAB *queues = NULL;
 static HTAB *lanes = NULL;
 static HTAB *models = NULL;
 static HTAB *relations = NULL;
+static HTAB *watched = NULL;	/* OIDs of all models' relations looked up */
 
 static void relation_changed(Datum arg, Oid relid);
 static void catalog_changed(Datum arg, int cacheid, uint32 hashvalue);
@@ -180,15 +181,16 @@ atq_registry_init(void)
 	CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalog_changed, (Datum) 0);
 }
 
-/* Also of relations bound to models, whose columns plans were made for. */
+/* Also of the relations of models, whose columns plans were made for. */
 static void
 relation_changed(Datum arg, Oid relid)
 {
 	if (!OidIsValid(relid) ||
-		(relations != NULL &&
-		 hash_search(relations, &relid, HASH_FIND, NULL) != NULL))
+		(watched != NULL &&
+		 hash_search(watched, &relid, HASH_FIND, NULL) != NULL))
 		registry_stale = true;
 	for (int i = 0; i < ATQ_NTABLES && tables_known; i++)
 	{
@@ -304,10 +306,13 @@ atq_registry_context(void)
 	return registry_context;
 }
 
-void
+bool
 atq_registry_keep(bool keep)
 {
+	bool		kept = registry_kept;
+
 	registry_kept = keep;
+	return kept;
 }
 
 void
@@ -323,7 +328,7 @@ make_cache(void)
 	(void) atq_registry_table(ATQ_TABLE_HANDLER);
 	if (registry_context != NULL && !registry_stale)
 		return;
-	handlers = queues = lanes = models = relations = NULL;
+	handlers = queues = lanes = models = relations = watched = NULL;
 	if (registry_context != NULL && registry_kept)
 		MemoryContextSetParent(registry_context, TopTransactionContext);
 	else if (registry_context != NULL)
@@ -341,6 +346,7 @@ make_cache(void)
 					  false);
 	models = make_hash("asynctasq models", sizeof(ModelKey),
 					   sizeof(ModelEntry), false);
+	watched = make_hash("asynctasq watched", sizeof(Oid), sizeof(Oid), false);
 }
 
 static HTAB *
@@ -454,6 +460,7 @@ read_handler(HeapTuple tuple, TupleDesc desc, void *arg)
 	MemoryContext old = MemoryContextSwitchTo(registry_context);
 	AtqHandler *handler = palloc0(sizeof(AtqHandler));
 	char	   *strategy = get_text(tuple, HANDLER_RETRY_STRATEGY, desc);
+	char	   *lock = get_text(tuple, HANDLER_LOCK, desc);
 
 	handler->name = get_text(tuple, HANDLER_NAME, desc);
 	handler->role = get_oid(tuple, HANDLER_ROLE, desc);
@@ -469,6 +476,9 @@ read_handler(HeapTuple tuple, TupleDesc desc, void *arg)
 	handler->keep_result = get_bool(tuple, HANDLER_KEEP_RESULT, desc);
 	handler->group_size = get_int(tuple, HANDLER_GROUP_SIZE, desc);
 	handler->batch_size = get_int(tuple, HANDLER_BATCH_SIZE, desc);
+	if (lock != NULL)
+		handler->lock = strcmp(lock, "share") == 0 ? ATQ_LOCK_SHARE :
+			ATQ_LOCK_UPDATE;
 	handler->stat = atq_stats_handler(MyDatabaseId, handler->role,
 									  handler->name);
 	MemoryContextSwitchTo(old);
@@ -649,16 +659,11 @@ static AtqModel *
 make_table_model(const char *class_name)
 {
 	Oid			relation = find_relation(class_name);
-	RelationEntry *entry;
 	AtqModel   *model;
-	bool		found;
 
 	if (!OidIsValid(relation))
 		return NULL;
-	(void) atq_registry_model_of(relation);
-	entry = hash_search(relations, &relation, HASH_ENTER, &found);
-	if (!found)
-		entry->model = NULL;
+	(void) hash_search(watched, &relation, HASH_ENTER, NULL);
 	model = MemoryContextAllocZero(registry_context, sizeof(AtqModel));
 	model->orm = "postgres";
 	model->class_name = MemoryContextStrdup(registry_context, class_name);
@@ -672,11 +677,15 @@ make_table_model(const char *class_name)
 static Oid
 find_relation(const char *name)
 {
-	List	   *names = atq_qualified_name_list(name);
+	List	   *names;
+	Oid			schema;
 
-	if (list_length(names) != 2)
+	if (!SplitIdentifierString(pstrdup(name), '.', &names) ||
+		list_length(names) != 2)
 		return InvalidOid;
-	return RangeVarGetRelid(makeRangeVarFromNameList(names), NoLock, true);
+	schema = LookupExplicitNamespace(linitial(names), true);
+	return OidIsValid(schema) ? get_relname_relid(lsecond(names), schema) :
+		InvalidOid;
 }
 
 static void
@@ -708,6 +717,8 @@ read_model(HeapTuple tuple, TupleDesc desc, void *arg)
 	model->relation_name = get_text(tuple, MODEL_RELATION_NAME, desc);
 	if (get_rel_relkind(model->relation) == '\0')
 		model->relation = find_relation(model->relation_name);
+	if (OidIsValid(model->relation))
+		(void) hash_search(watched, &model->relation, HASH_ENTER, NULL);
 	read_model_key(model, tuple, desc);
 	model->on_missing = ATQ_MISSING_ERROR;
 	if (strcmp(on_missing, "null") == 0)

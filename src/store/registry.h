@@ -43,6 +43,15 @@ typedef enum AtqTable
 	ATQ_NTABLES
 } AtqTable;
 
+/* How rows are locked when they are read. */
+typedef enum AtqRowLock
+{
+	ATQ_LOCK_NONE,
+	ATQ_LOCK_SHARE,
+	ATQ_LOCK_UPDATE,
+	ATQ_NLOCKS
+} AtqRowLock;
+
 typedef struct AtqHandler
 {
 	char	   *name;
@@ -60,6 +69,7 @@ typedef struct AtqHandler
 	bool		keep_result;
 	int			group_size;
 	int			batch_size;		/* 0: called for one task at a time */
+	AtqRowLock	lock;			/* of the rows that its arguments refer to */
 	struct AtqStat *stat;		/* counters, or NULL */
 	void	   *call;			/* task/handler.c's, made on first use in
 								 * atq_registry_context() */
@@ -116,9 +126,10 @@ extern MemoryContext atq_registry_context(void);
 
 /*
  * While true, what has been looked up outlives invalidations until the
- * transaction ends: for whoever calls user code in between.
+ * transaction ends: for whoever calls user code in between.  Returns what was
+ * in force before, which the caller restores on every path.
  */
-extern void atq_registry_keep(bool keep);
+extern bool atq_registry_keep(bool keep);
 
 /* Has the cache emptied at the next look-up. */
 extern void atq_registry_forget(void);

@@ -3,14 +3,22 @@
  * relkey.c
  *	  The key columns by which rows of a relation are referred to.
  *
+ * Which relations and which types of columns will do is decided here alone:
+ * for registering a model, for making a reference and for following one.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/relation.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "base/compat.h"
 #include "store/relkey.h"
@@ -18,6 +26,8 @@
 static int	named_columns(Relation rel, const AtqModel *model,
 						  AttrNumber *columns);
 static int	primary_key_columns(Relation rel, AttrNumber *columns);
+static const char *kind_obstacle(Relation rel);
+static const char *type_obstacle(Oid type);
 
 int
 atq_relkey_columns(Relation rel, const AtqModel *model, AttrNumber *columns)
@@ -63,4 +73,92 @@ primary_key_columns(Relation rel, AttrNumber *columns)
 		columns[i] = index->rd_index->indkey.values[i];
 	index_close(index, AccessShareLock);
 	return n;
+}
+
+void
+atq_relkey_check_kind(Relation rel)
+{
+	const char *obstacle = kind_obstacle(rel);
+
+	if (obstacle != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot refer to rows of relation \"%s\"",
+						RelationGetRelationName(rel)),
+				 errdetail("%s", obstacle)));
+}
+
+/* Why nobody can refer to rows of a relation, or NULL. */
+static const char *
+kind_obstacle(Relation rel)
+{
+	Oid			schema = RelationGetNamespace(rel);
+	char		kind = rel->rd_rel->relkind;
+
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE &&
+		kind != RELKIND_FOREIGN_TABLE && kind != RELKIND_VIEW &&
+		kind != RELKIND_MATVIEW)
+		return "It is not a table or view.";
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		return "It is temporary: no worker could read it.";
+	if (IsCatalogNamespace(schema) || IsToastNamespace(schema) ||
+		schema == get_namespace_oid("information_schema", true) ||
+		schema == get_rel_namespace(atq_registry_table(ATQ_TABLE_HANDLER)))
+		return psprintf("It belongs to schema \"%s\".",
+						get_namespace_name(schema));
+	return NULL;
+}
+
+Oid
+atq_relkey_type(Relation rel, AttrNumber column)
+{
+	Form_pg_attribute attribute =
+		TupleDescAttr(RelationGetDescr(rel), column - 1);
+	Oid			type = getBaseType(attribute->atttypid);
+	const char *obstacle = type_obstacle(type);
+
+	if (obstacle != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("column \"%s\" of relation \"%s\" cannot be part of a key",
+						NameStr(attribute->attname),
+						RelationGetRelationName(rel)),
+				 errdetail("Type %s %s.", format_type_be(type), obstacle)));
+	return type;
+}
+
+/* Why values of a type cannot be a key, or NULL; type is no domain. */
+static const char *
+type_obstacle(Oid type)
+{
+	if (OidIsValid(get_element_type(type)) || type_is_rowtype(type) ||
+		type == JSONBOID)
+		return "has values that are not scalars";
+	if (!OidIsValid(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr))
+		return "has no equality operator";
+	return NULL;
+}
+
+int
+atq_relkey_unregistered(Relation rel, AttrNumber *columns)
+{
+	int			n = kind_obstacle(rel) != NULL ? 0 :
+		primary_key_columns(rel, columns);
+
+	for (int i = 0; i < n; i++)
+	{
+		Form_pg_attribute attribute =
+			TupleDescAttr(RelationGetDescr(rel), columns[i] - 1);
+
+		if (type_obstacle(getBaseType(attribute->atttypid)) != NULL)
+			return 0;
+	}
+	return n;
+}
+
+char *
+atq_relkey_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
 }

@@ -23,4 +23,22 @@
 extern int	atq_relkey_columns(Relation rel, const AtqModel *model,
 							   AttrNumber *columns);
 
+/*
+ * The primary key of a relation that is no registered model; 0 too when no
+ * reference by it can be made.
+ */
+extern int	atq_relkey_unregistered(Relation rel, AttrNumber *columns);
+
+/* Throws 42809 where rows of such a relation cannot be referred to. */
+extern void atq_relkey_check_kind(Relation rel);
+
+/*
+ * The type of a key column, below any domain.  Throws 42P16 where it cannot
+ * be a key: it is no scalar, or has no equality operator.
+ */
+extern Oid	atq_relkey_type(Relation rel, AttrNumber column);
+
+/* Schema and name, quoted; palloc'd. */
+extern char *atq_relkey_name(Relation rel);
+
 #endif							/* ATQ_STORE_RELKEY_H */

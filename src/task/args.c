@@ -195,13 +195,12 @@ pack_row(StringInfo buf, HeapTupleHeader row, void *arg)
 		return false;
 	model = atq_registry_model_of(relid);
 	rel = relation_open(relid, AccessShareLock);
-	nkeys = rel->rd_rel->relkind == RELKIND_COMPOSITE_TYPE ? 0 :
-		atq_relkey_columns(rel, model, columns);
+	nkeys = model != NULL ? atq_relkey_columns(rel, model, columns) :
+		atq_relkey_unregistered(rel, columns);
 	if (nkeys > 0)
 	{
 		const char *class_name = model ? model->class_name :
-			quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									   RelationGetRelationName(rel));
+			atq_relkey_name(rel);
 
 		initStringInfo(&key);
 		pack_key(&key, row, rel, nkeys, columns);

@@ -645,7 +645,7 @@ static void
 decode_arguments(const Binding *binding, AtqSpan args,
 				 FunctionCallInfo fcinfo)
 {
-	AtqResolution *resolution = atq_resolve_begin();
+	AtqResolution *resolution = atq_resolve_begin(binding->handler->lock);
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
 
 	note_references(binding, args, resolution);
@@ -659,7 +659,7 @@ static void
 decode_batch(Binding **bindings, const AtqTask **tasks, int n,
 			 FunctionCallInfo fcinfo)
 {
-	AtqResolution *resolution = atq_resolve_begin();
+	AtqResolution *resolution = atq_resolve_begin(bindings[0]->handler->lock);
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
 
 	for (int i = 0; i < n; i++)

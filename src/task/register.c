@@ -21,8 +21,6 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "catalog/catalog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -49,7 +47,7 @@ enum
 	HANDLER_RETRY_DELAY, HANDLER_RETRY_STRATEGY, HANDLER_TIMEOUT,
 	HANDLER_PRIORITY, HANDLER_SHOULD_RETRY, HANDLER_ON_FAILURE,
 	HANDLER_KEEP_RESULT, HANDLER_GROUP_SIZE, HANDLER_BATCH_SIZE,
-	HANDLER_RUN_AS, HANDLER_NARGS
+	HANDLER_RUN_AS, HANDLER_LOCK, HANDLER_NARGS
 };
 
 /* Arguments of register_model(). */
@@ -68,6 +66,7 @@ enum
 static const char *const strategies[] = {"fixed", "exponential", NULL};
 static const char *const orms[] = {"sqlalchemy", "django", "tortoise",
 "postgres", NULL};
+static const char *const locks[] = {"share", "update", NULL};
 static const char *const missing_words[] = {"null", "error", "discard", NULL};
 
 static void require_arg(FunctionCallInfo fcinfo, int arg, const char *name);
@@ -88,7 +87,6 @@ static void deny_handler(const char *name, Oid role) atq_noreturn;
 static Oid	get_grantee(FunctionCallInfo fcinfo, char **name);
 static char *check_relation(AtqModel *model);
 static void check_select(Oid relid);
-static void check_kind(Relation rel);
 static void check_key(Relation rel, AtqModel *model);
 static void read_key(AtqModel *model, ArrayType *array);
 static void deny_model(const char *orm, const char *class_name)
@@ -223,6 +221,13 @@ read_rest(FunctionCallInfo fcinfo, Datum *values, char *nulls)
 		Int32GetDatum(0) : PG_GETARG_DATUM(HANDLER_PRIORITY);
 	values[HANDLER_KEEP_RESULT] = PG_ARGISNULL(HANDLER_KEEP_RESULT) ?
 		BoolGetDatum(false) : PG_GETARG_DATUM(HANDLER_KEEP_RESULT);
+	if (PG_ARGISNULL(HANDLER_LOCK))
+	{
+		nulls[HANDLER_LOCK] = 'n';
+		return;
+	}
+	check_choice("lock", get_text_arg(fcinfo, HANDLER_LOCK, NULL), locks);
+	values[HANDLER_LOCK] = PG_GETARG_DATUM(HANDLER_LOCK);
 }
 
 /* How many tasks may share a transaction, and how. */
@@ -268,7 +273,7 @@ write_handler(const char *name, Datum *values, const char *nulls)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID,
 		TEXTOID, INTERVALOID, INT4OID, TEXTOID, TEXTOID, BOOLOID, INT4OID,
-	INT4OID, OIDOID, OIDOID};
+	INT4OID, OIDOID, TEXTOID, OIDOID};
 	AtqSpi		spi;
 	uint64		n;
 
@@ -279,9 +284,9 @@ write_handler(const char *name, Datum *values, const char *nulls)
 					"INSERT INTO asynctasq.handler AS h (name, function, "
 					"queue, max_attempts, retry_delay, retry_strategy, "
 					"timeout, priority, should_retry, on_failure, "
-					"keep_result, group_size, batch_size, role) "
+					"keep_result, group_size, batch_size, role, lock) "
 					"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-					"$12, $13, $14::pg_catalog.regrole) "
+					"$12, $13, $14::pg_catalog.regrole, $15) "
 					"ON CONFLICT (name) DO UPDATE SET "
 					"function = EXCLUDED.function, queue = EXCLUDED.queue, "
 					"max_attempts = EXCLUDED.max_attempts, "
@@ -294,8 +299,8 @@ write_handler(const char *name, Datum *values, const char *nulls)
 					"keep_result = EXCLUDED.keep_result, "
 					"group_size = EXCLUDED.group_size, "
 					"batch_size = EXCLUDED.batch_size, "
-					"role = EXCLUDED.role "
-					"WHERE pg_catalog.pg_has_role($15, h.role, 'USAGE')",
+					"role = EXCLUDED.role, lock = EXCLUDED.lock "
+					"WHERE pg_catalog.pg_has_role($16, h.role, 'USAGE')",
 					lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	atq_spi_end(&spi);
 	if (n == 0)
@@ -524,15 +529,13 @@ static char *
 check_relation(AtqModel *model)
 {
 	Relation	rel;
-	char	   *schema;
 	char	   *name;
 
 	check_select(model->relation);
 	rel = relation_open(model->relation, AccessShareLock);
-	check_kind(rel);
+	atq_relkey_check_kind(rel);
 	check_key(rel, model);
-	schema = get_namespace_name(RelationGetNamespace(rel));
-	name = quote_qualified_identifier(schema, RelationGetRelationName(rel));
+	name = atq_relkey_name(rel);
 	relation_close(rel, NoLock);
 	return name;
 }
@@ -546,36 +549,6 @@ check_select(Oid relid)
 	if (result != ACLCHECK_OK && !atq_relation_ownercheck(relid, GetUserId()))
 		aclcheck_error(result, get_relkind_objtype(get_rel_relkind(relid)),
 					   get_rel_name(relid));
-}
-
-static void
-check_kind(Relation rel)
-{
-	Oid			schema = RelationGetNamespace(rel);
-	char		kind = rel->rd_rel->relkind;
-
-	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE &&
-		kind != RELKIND_FOREIGN_TABLE && kind != RELKIND_VIEW &&
-		kind != RELKIND_MATVIEW)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a table or view",
-						RelationGetRelationName(rel))));
-	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot register relation \"%s\" as a model",
-						RelationGetRelationName(rel)),
-				 errdetail("It is temporary: no worker could read it.")));
-	if (IsCatalogNamespace(schema) || IsToastNamespace(schema) ||
-		schema == get_namespace_oid("information_schema", true) ||
-		schema == get_rel_namespace(atq_registry_table(ATQ_TABLE_HANDLER)))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot register relation \"%s\" as a model",
-						RelationGetRelationName(rel)),
-				 errdetail("It belongs to schema \"%s\".",
-						   get_namespace_name(schema))));
 }
 
 static void
@@ -597,6 +570,7 @@ check_key(Relation rel, AtqModel *model)
 					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 					 errmsg("key must not contain system column \"%s\"",
 							model->keys[i])));
+		(void) atq_relkey_type(rel, columns[i]);
 		for (int j = 0; j < i; j++)
 		{
 			if (columns[i] == columns[j])

@@ -6,27 +6,33 @@
  * A resolution keeps a target for each model and an entry for each distinct
  * reference.  All entries of a target are read by one query: by the key if
  * there is one entry, else by a join with the unnested arrays of the key
- * columns' values, whose ordinality says which row answers which entry.
+ * columns' values, whose ordinality says which row answers which entry.  Only
+ * when there are more than MAX_CHUNK of them it takes several queries, so that
+ * no more than these are held twice.
  *
  * The statements run as the current user, with nothing to help them: table
  * privileges, column privileges and row security are those of a SELECT of
- * that user.  All names and operators in them are qualified.
+ * that user.  All names and operators in them are qualified.  Rows that are to
+ * be locked are locked in the order of their keys, so that two tasks that want
+ * the same ones do not deadlock.
  *
- * The query of a model is prepared once and kept in its registry entry
- * (AtqModel.plan), in the registry's context; a callback frees the SPI plans
- * when that context goes.  A model whose table had been dropped and is there
- * again is looked up anew.  All else lives in the caller's context.
+ * The query of a model is prepared once for each kind of lock and kept in its
+ * registry entry (AtqModel.plan), in the registry's context; a callback frees
+ * the SPI plans when that context goes.  Before it is used its relation is
+ * locked and the model looked up once more: whatever has been done to the
+ * relation before is known then, and nothing more is done to it until the
+ * transaction ends.  A model whose table had been dropped and is there again
+ * is looked up anew.  All else lives in the caller's context.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/relation.h"
-#include "catalog/pg_operator.h"
-#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -34,25 +40,28 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "store/relkey.h"
 #include "task/resolve.h"
 #include "wire/text.h"
 
+/* Rows that one query reads at most. */
+#define MAX_CHUNK	10000
+
 /* The query of a model; owned by the registry's context. */
 typedef struct ModelPlan
 {
-	Oid			relation;
 	Oid			row_type;
 	int			nkeys;
 	AtqTypeInfo *types[ATQ_MAX_KEYS];
 	Oid			array_types[ATQ_MAX_KEYS];
-	char	   *one_sql;
-	char	   *many_sql;
-	SPIPlanPtr	one;
-	SPIPlanPtr	many;
+	char	   *table;			/* qualified and quoted, as are the others */
+	char	   *by_key;			/* the key equals $1, $2, ... */
+	char	   *by_join;		/* the key equals that of asynctasq_key */
+	char	   *order;			/* of locking: the key's columns */
+	SPIPlanPtr	one[ATQ_NLOCKS];
+	SPIPlanPtr	many[ATQ_NLOCKS];
 	MemoryContextCallback callback;
 } ModelPlan;
 
@@ -80,6 +89,7 @@ typedef struct Entry
 
 struct AtqResolution
 {
+	AtqRowLock	lock;
 	List	   *targets;
 	HTAB	   *entries;		/* made with the first reference */
 	MemoryContext context;
@@ -93,32 +103,39 @@ typedef struct KeyContext
 	AtqSpan		key;
 } KeyContext;
 
+static const char *const lock_clauses[ATQ_NLOCKS] = {
+	[ATQ_LOCK_NONE] = "",
+	[ATQ_LOCK_SHARE] = " FOR SHARE OF asynctasq_row",
+	[ATQ_LOCK_UPDATE] = " FOR UPDATE OF asynctasq_row",
+};
+
 static void note_reference(const AtqReference *reference, void *arg);
 static Target *find_target(AtqResolution *resolution,
 						   const AtqReference *reference, bool create);
+static Target *make_target(const AtqReference *reference);
+static AtqModel *find_model(const char *orm, AtqSpan class_name);
 static Entry *find_entry(AtqResolution *resolution, Target *target,
 						 AtqSpan key, bool create);
 static HTAB *make_entries(MemoryContext context);
 static uint32 hash_entry(const void *key, Size size);
 static int	match_entry(const void *a, const void *b, Size size);
+static void lock_target(Target *target);
 static void fetch_target(AtqResolution *resolution, Target *target);
-static ModelPlan *get_plan(Target *target);
-static ModelPlan *make_plan(const Target *target, MemoryContext context);
+static ModelPlan *get_plan(AtqModel *model);
+static ModelPlan *make_plan(AtqModel *model, MemoryContext context);
 static void free_plans(void *arg);
-static char *key_condition(Relation rel, AttrNumber column,
+static char *key_condition(Relation rel, int nkeys, const AttrNumber *columns,
 						   const char *value);
-static char *one_statement(Relation rel, int nkeys,
-						   const AttrNumber *columns);
-static char *many_statement(Relation rel, int nkeys,
-							const AttrNumber *columns);
-static void prepare(SPIPlanPtr *plan, const char *sql, int nargs,
-					Oid *types);
+static char *key_order(Relation rel, int nkeys, const AttrNumber *columns);
+static char *one_statement(const ModelPlan *plan, AtqRowLock lock);
+static char *many_statement(const ModelPlan *plan, AtqRowLock lock);
+static SPIPlanPtr prepare(char *sql, int nargs, Oid *types);
 static void fetch_one(AtqResolution *resolution, Target *target);
-static void fetch_many(AtqResolution *resolution, Target *target);
+static void fetch_many(AtqResolution *resolution, Target *target, int first,
+					   int n);
 static void keep_row(AtqResolution *resolution, const Target *target,
 					 Entry *entry, int row, int column);
-static void read_keys(const Target *target, const Entry *entry,
-					  Datum *values);
+static void read_keys(const Target *target, AtqSpan key, Datum *values);
 static void report_key(void *arg);
 static char *key_text(AtqSpan key);
 static Entry *answer(AtqResolution *resolution,
@@ -128,10 +145,11 @@ static Datum resolve_row(const AtqReference *reference, Oid row_type,
 static Jsonb *resolve_json(const AtqReference *reference, void *arg);
 
 AtqResolution *
-atq_resolve_begin(void)
+atq_resolve_begin(AtqRowLock lock)
 {
 	AtqResolution *resolution = palloc0(sizeof(AtqResolution));
 
+	resolution->lock = lock;
 	resolution->context = CurrentMemoryContext;
 	resolution->resolver.row = resolve_row;
 	resolution->resolver.json = resolve_json;
@@ -167,7 +185,6 @@ find_target(AtqResolution *resolution, const AtqReference *reference,
 {
 	Target	   *target;
 	ListCell   *lc;
-	AtqSpan		name;
 
 	foreach(lc, resolution->targets)
 	{
@@ -178,21 +195,35 @@ find_target(AtqResolution *resolution, const AtqReference *reference,
 	}
 	if (!create)
 		return NULL;
-	target = palloc0(sizeof(Target));
+	target = make_target(reference);
+	resolution->targets = lappend(resolution->targets, target);
+	return target;
+}
+
+static Target *
+make_target(const AtqReference *reference)
+{
+	Target	   *target = palloc0(sizeof(Target));
+
 	target->orm = reference->orm;
 	target->class_name = pnstrdup(reference->class_name.data,
 								  reference->class_name.len);
-	name = atq_text_import(reference->class_name);
-	target->model = atq_registry_model(reference->orm, name);
-	if (target->model == NULL)
+	target->model = find_model(reference->orm, reference->class_name);
+	return target;
+}
+
+static AtqModel *
+find_model(const char *orm, AtqSpan class_name)
+{
+	AtqModel   *model = atq_registry_model(orm, atq_text_import(class_name));
+
+	if (model == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("model \"%s\" (%s) is not registered",
-						atq_text_cstring(reference->class_name),
-						reference->orm),
+						atq_text_cstring(class_name), orm),
 				 errhint("Register it with asynctasq.register_model().")));
-	resolution->targets = lappend(resolution->targets, target);
-	return target;
+	return model;
 }
 
 static Entry *
@@ -264,22 +295,42 @@ atq_resolve_fetch(AtqResolution *resolution)
 static void
 fetch_target(AtqResolution *resolution, Target *target)
 {
-	target->plan = get_plan(target);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (list_length(target->entries) == 1)
+	int			n = list_length(target->entries);
+
+	lock_target(target);
+	target->plan = get_plan(target->model);
+	if (n == 1)
 		fetch_one(resolution, target);
 	else
-		fetch_many(resolution, target);
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
+	{
+		for (int first = 0; first < n; first += MAX_CHUNK)
+			fetch_many(resolution, target, first, Min(n - first, MAX_CHUNK));
+	}
+}
+
+/*
+ * Waits for whoever changes the model's relation, and takes the model as it
+ * is then.  SELECT takes the same lock.
+ */
+static void
+lock_target(Target *target)
+{
+	AtqSpan		name = {target->class_name, strlen(target->class_name)};
+	Oid			relation;
+
+	do
+	{
+		relation = target->model->relation;
+		if (OidIsValid(relation))
+			LockRelationOid(relation, AccessShareLock);
+		target->model = find_model(target->orm, name);
+	} while (target->model->relation != relation);
 }
 
 /* The model's kept query; made in a context of its own until complete. */
 static ModelPlan *
-get_plan(Target *target)
+get_plan(AtqModel *model)
 {
-	AtqModel   *model = target->model;
 	MemoryContext context;
 	ModelPlan  *plan;
 
@@ -288,7 +339,7 @@ get_plan(Target *target)
 	context = AllocSetContextCreate(CurrentMemoryContext,
 									"asynctasq model",
 									ALLOCSET_SMALL_SIZES);
-	plan = make_plan(target, context);
+	plan = make_plan(model, context);
 	MemoryContextSetParent(context, GetMemoryChunkContext(model));
 	plan->callback.func = free_plans;
 	plan->callback.arg = plan;
@@ -302,23 +353,26 @@ free_plans(void *arg)
 {
 	ModelPlan  *plan = arg;
 
-	if (plan->one != NULL)
-		SPI_freeplan(plan->one);
-	if (plan->many != NULL)
-		SPI_freeplan(plan->many);
+	for (int i = 0; i < ATQ_NLOCKS; i++)
+	{
+		if (plan->one[i] != NULL)
+			SPI_freeplan(plan->one[i]);
+		if (plan->many[i] != NULL)
+			SPI_freeplan(plan->many[i]);
+	}
 }
 
+/* The relation is locked; it may be gone all the same. */
 static ModelPlan *
-make_plan(const Target *target, MemoryContext context)
+make_plan(AtqModel *model, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	AtqModel   *model = target->model;
 	ModelPlan  *plan = palloc0(sizeof(ModelPlan));
 	AttrNumber	columns[ATQ_MAX_KEYS];
 	Relation	rel;
 
 	rel = OidIsValid(model->relation) ?
-		try_relation_open(model->relation, AccessShareLock) : NULL;
+		try_relation_open(model->relation, NoLock) : NULL;
 	if (rel == NULL)
 	{
 		atq_registry_forget();
@@ -327,7 +381,7 @@ make_plan(const Target *target, MemoryContext context)
 				 errmsg("relation %s of model \"%s\" does not exist",
 						model->relation_name, model->class_name)));
 	}
-	plan->relation = RelationGetRelid(rel);
+	atq_relkey_check_kind(rel);
 	plan->row_type = rel->rd_rel->reltype;
 	plan->nkeys = atq_relkey_columns(rel, model, columns);
 	if (plan->nkeys == 0)
@@ -338,146 +392,162 @@ make_plan(const Target *target, MemoryContext context)
 				 errhint("Register the model with asynctasq.register_model(..., key => ...).")));
 	for (int i = 0; i < plan->nkeys; i++)
 	{
-		Form_pg_attribute column =
-			TupleDescAttr(RelationGetDescr(rel), columns[i] - 1);
-		Oid			type = getBaseType(column->atttypid);
+		Oid			type = atq_relkey_type(rel, columns[i]);
 
 		plan->types[i] = atq_datum_prepare(type, -1, context);
 		plan->array_types[i] = get_array_type(type);
 	}
-	plan->one_sql = one_statement(rel, plan->nkeys, columns);
-	plan->many_sql = many_statement(rel, plan->nkeys, columns);
-	relation_close(rel, AccessShareLock);
+	plan->table = atq_relkey_name(rel);
+	plan->by_key = key_condition(rel, plan->nkeys, columns, "$");
+	plan->by_join = key_condition(rel, plan->nkeys, columns,
+								  "asynctasq_key.k");
+	plan->order = key_order(rel, plan->nkeys, columns);
+	relation_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
 	return plan;
 }
 
+/*
+ * "row.column = value1 AND ...", by the equality operators of the columns'
+ * types, which atq_relkey_type has found to be there.
+ */
 static char *
-qualified_name(Relation rel)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
-}
-
-/* "row.column = value", by the equality operator of the column's type. */
-static char *
-key_condition(Relation rel, AttrNumber column, const char *value)
-{
-	Form_pg_attribute attribute =
-		TupleDescAttr(RelationGetDescr(rel), column - 1);
-	Oid			type = getBaseType(attribute->atttypid);
-	TypeCacheEntry *cache = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	HeapTuple	tuple;
-	Form_pg_operator operator;
-	char	   *condition;
-
-	if (!OidIsValid(cache->eq_opr))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("key column \"%s\" of relation \"%s\" has a type without equality operator: %s",
-						NameStr(attribute->attname),
-						RelationGetRelationName(rel), format_type_be(type))));
-	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(cache->eq_opr));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", cache->eq_opr);
-	operator = (Form_pg_operator) GETSTRUCT(tuple);
-	condition = psprintf("asynctasq_row.%s OPERATOR(%s.%s) %s",
-						 quote_identifier(NameStr(attribute->attname)),
-						 quote_identifier(get_namespace_name(operator->oprnamespace)),
-						 NameStr(operator->oprname), value);
-	ReleaseSysCache(tuple);
-	return condition;
-}
-
-static char *
-one_statement(Relation rel, int nkeys, const AttrNumber *columns)
+key_condition(Relation rel, int nkeys, const AttrNumber *columns,
+			  const char *value)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT asynctasq_row FROM %s AS asynctasq_row",
-					 qualified_name(rel));
 	for (int i = 0; i < nkeys; i++)
-		appendStringInfo(&sql, " %s %s", i == 0 ? "WHERE" : "AND",
-						 key_condition(rel, columns[i],
-									   psprintf("$%d", i + 1)));
+	{
+		Form_pg_attribute column =
+			TupleDescAttr(RelationGetDescr(rel), columns[i] - 1);
+		Oid			type = getBaseType(column->atttypid);
+
+		appendStringInfoString(&sql, i == 0 ? "" : " AND ");
+		generate_operator_clause(&sql,
+								 psprintf("asynctasq_row.%s",
+										  quote_identifier(NameStr(column->attname))),
+								 column->atttypid,
+								 lookup_type_cache(type,
+												   TYPECACHE_EQ_OPR)->eq_opr,
+								 psprintf("%s%d", value, i + 1), type);
+	}
 	return sql.data;
 }
 
+/* ORDER BY the columns whose types have an order. */
 static char *
-many_statement(Relation rel, int nkeys, const AttrNumber *columns)
+key_order(Relation rel, int nkeys, const AttrNumber *columns)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT asynctasq_key.ord, asynctasq_row FROM ROWS FROM (");
 	for (int i = 0; i < nkeys; i++)
+	{
+		Form_pg_attribute column =
+			TupleDescAttr(RelationGetDescr(rel), columns[i] - 1);
+		TypeCacheEntry *type = lookup_type_cache(column->atttypid,
+												 TYPECACHE_LT_OPR);
+
+		if (OidIsValid(type->lt_opr))
+			appendStringInfo(&sql, "%s asynctasq_row.%s",
+							 sql.len == 0 ? " ORDER BY" : ",",
+							 quote_identifier(NameStr(column->attname)));
+	}
+	return sql.data;
+}
+
+/* The cast makes "row.*" the row, whatever its columns are named. */
+static char *
+one_statement(const ModelPlan *plan, AtqRowLock lock)
+{
+	return psprintf("SELECT asynctasq_row.*::%s FROM %s AS asynctasq_row "
+					"WHERE %s%s",
+					plan->table, plan->table, plan->by_key,
+					lock_clauses[lock]);
+}
+
+static char *
+many_statement(const ModelPlan *plan, AtqRowLock lock)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT asynctasq_key.ord, asynctasq_row.*::%s FROM ROWS FROM (",
+					 plan->table);
+	for (int i = 0; i < plan->nkeys; i++)
 		appendStringInfo(&sql, "%spg_catalog.unnest($%d)",
 						 i == 0 ? "" : ", ", i + 1);
 	appendStringInfoString(&sql, ") WITH ORDINALITY AS asynctasq_key (");
-	for (int i = 0; i < nkeys; i++)
+	for (int i = 0; i < plan->nkeys; i++)
 		appendStringInfo(&sql, "k%d, ", i + 1);
-	appendStringInfo(&sql, "ord) JOIN %s AS asynctasq_row ON",
-					 qualified_name(rel));
-	for (int i = 0; i < nkeys; i++)
-		appendStringInfo(&sql, "%s %s", i == 0 ? "" : " AND",
-						 key_condition(rel, columns[i],
-									   psprintf("asynctasq_key.k%d", i + 1)));
+	appendStringInfo(&sql, "ord) JOIN %s AS asynctasq_row ON %s",
+					 plan->table, plan->by_join);
+	if (lock != ATQ_LOCK_NONE)
+		appendStringInfo(&sql, "%s%s", plan->order, lock_clauses[lock]);
 	return sql.data;
 }
 
-static void
-prepare(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types)
+static SPIPlanPtr
+prepare(char *sql, int nargs, Oid *types)
 {
-	SPIPlanPtr	made;
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
 
-	if (*plan != NULL)
-		return;
-	made = SPI_prepare(sql, nargs, types);
-	if (made == NULL)
+	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s",
 			 SPI_result_code_string(SPI_result));
-	SPI_keepplan(made);
-	*plan = made;
+	SPI_keepplan(plan);
+	return plan;
 }
 
 static void
 fetch_one(AtqResolution *resolution, Target *target)
 {
 	ModelPlan  *plan = target->plan;
+	SPIPlanPtr *kept = &plan->one[resolution->lock];
 	Entry	   *entry = linitial(target->entries);
 	Datum		values[ATQ_MAX_KEYS];
 	Oid			types[ATQ_MAX_KEYS];
 
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
 	for (int i = 0; i < plan->nkeys; i++)
 		types[i] = plan->types[i]->type;
-	read_keys(target, entry, values);
-	prepare(&plan->one, plan->one_sql, plan->nkeys, types);
-	if (SPI_execute_plan(plan->one, values, NULL, false, 0) != SPI_OK_SELECT)
+	read_keys(target, entry->id.key, values);
+	if (*kept == NULL)
+		*kept = prepare(one_statement(plan, resolution->lock), plan->nkeys,
+						types);
+	if (SPI_execute_plan(*kept, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan failed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 		keep_row(resolution, target, entry, i, 1);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
 }
 
+/* Reads the rows of n entries, beginning with the first. */
 static void
-fetch_many(AtqResolution *resolution, Target *target)
+fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 {
 	ModelPlan  *plan = target->plan;
-	int			n = list_length(target->entries);
+	SPIPlanPtr *kept = &plan->many[resolution->lock];
 	Datum	   *columns[ATQ_MAX_KEYS];
 	Datum		arrays[ATQ_MAX_KEYS];
-	ListCell   *lc;
 
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
 	for (int i = 0; i < plan->nkeys; i++)
 		columns[i] = palloc(sizeof(Datum) * n);
-	foreach(lc, target->entries)
+	for (int i = 0; i < n; i++)
 	{
+		Entry	   *entry = list_nth(target->entries, first + i);
 		Datum		values[ATQ_MAX_KEYS];
 
 		CHECK_FOR_INTERRUPTS();
-		read_keys(target, lfirst(lc), values);
-		for (int i = 0; i < plan->nkeys; i++)
-			columns[i][foreach_current_index(lc)] = values[i];
+		read_keys(target, entry->id.key, values);
+		for (int j = 0; j < plan->nkeys; j++)
+			columns[j][i] = values[j];
 	}
 	for (int i = 0; i < plan->nkeys; i++)
 	{
@@ -487,19 +557,24 @@ fetch_many(AtqResolution *resolution, Target *target)
 													type->len, type->by_value,
 													type->align));
 	}
-	prepare(&plan->many, plan->many_sql, plan->nkeys, plan->array_types);
-	if (SPI_execute_plan(plan->many, arrays, NULL, false, 0) != SPI_OK_SELECT)
+	if (*kept == NULL)
+		*kept = prepare(many_statement(plan, resolution->lock), plan->nkeys,
+						plan->array_types);
+	if (SPI_execute_plan(*kept, arrays, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan failed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;
 		int64		ord;
 
+		CHECK_FOR_INTERRUPTS();
 		ord = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i],
 										  SPI_tuptable->tupdesc, 1, &isnull));
-		keep_row(resolution, target, list_nth(target->entries, ord - 1), i,
-				 2);
+		keep_row(resolution, target,
+				 list_nth(target->entries, first + ord - 1), i, 2);
 	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
 }
 
 /* Copies a row of the SPI result into the resolution's context. */
@@ -525,16 +600,16 @@ keep_row(AtqResolution *resolution, const Target *target, Entry *entry,
 
 /* The key's values in the types of the key's columns. */
 static void
-read_keys(const Target *target, const Entry *entry, Datum *values)
+read_keys(const Target *target, AtqSpan key, Datum *values)
 {
 	ModelPlan  *plan = target->plan;
-	KeyContext	context = {target, entry->id.key};
+	KeyContext	context = {target, key};
 	ErrorContextCallback callback;
 	AtqReader	reader;
 	AtqToken	token;
 	uint32		count = 1;
 
-	atq_msgpack_open(&reader, entry->id.key);
+	atq_msgpack_open(&reader, key);
 	atq_msgpack_next(&reader, &token);
 	if (token.kind == ATQ_TOKEN_NIL)
 		ereport(ERROR,
@@ -545,7 +620,7 @@ read_keys(const Target *target, const Entry *entry, Datum *values)
 	if (token.kind == ATQ_TOKEN_ARRAY)
 		count = token.count;
 	else
-		atq_msgpack_open(&reader, entry->id.key);
+		atq_msgpack_open(&reader, key);
 	if (count != plan->nkeys)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -557,8 +632,18 @@ read_keys(const Target *target, const Entry *entry, Datum *values)
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	for (int i = 0; i < plan->nkeys; i++)
+	{
+		AtqReader	at = reader;
+
+		atq_msgpack_next(&at, &token);
+		if (token.kind == ATQ_TOKEN_NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("key of a reference to model \"%s\" contains nil",
+							target->model->class_name)));
 		values[i] = atq_datum_decode_key(atq_msgpack_skip(&reader),
 										 plan->types[i]);
+	}
 	error_context_stack = callback.previous;
 }
 
@@ -581,6 +666,39 @@ key_text(AtqSpan key)
 	return buf.data;
 }
 
+void
+atq_resolve_locate(const AtqReference *reference, AtqLocation *location)
+{
+	Target	   *target = make_target(reference);
+
+	lock_target(target);
+	target->plan = get_plan(target->model);
+	location->model = target->model;
+	location->table = target->plan->table;
+	location->condition = target->plan->by_key;
+	location->nkeys = target->plan->nkeys;
+	for (int i = 0; i < location->nkeys; i++)
+		location->types[i] = target->plan->types[i]->type;
+	read_keys(target, reference->key, location->values);
+}
+
+void
+atq_resolve_missing(const AtqModel *model, AtqSpan key)
+{
+	bool		discard = model->on_missing == ATQ_MISSING_DISCARD;
+
+	if (model->on_missing == ATQ_MISSING_NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("\"%s\" with key %s does not exist",
+						model->class_name, key_text(key))));
+	else
+		ereport(ERROR,
+				(errcode(discard ? ATQ_ERRCODE_DISCARD : ERRCODE_NO_DATA_FOUND),
+				 errmsg("\"%s\" with key %s does not exist",
+						model->class_name, key_text(key))));
+}
+
 /*
  * The entry that answers a reference, or NULL where the row is missing and
  * its model says that this is no error.
@@ -591,26 +709,13 @@ answer(AtqResolution *resolution, const AtqReference *reference)
 	Target	   *target = find_target(resolution, reference, false);
 	Entry	   *entry = target == NULL ? NULL :
 		find_entry(resolution, target, reference->key, false);
-	bool		discard;
 
 	if (entry == NULL)
 		elog(ERROR, "reference was not fetched");
 	if (entry->found)
 		return entry;
-	if (target->model->on_missing == ATQ_MISSING_NULL)
-	{
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("\"%s\" with key %s does not exist",
-						target->model->class_name,
-						key_text(reference->key))));
-		return NULL;
-	}
-	discard = target->model->on_missing == ATQ_MISSING_DISCARD;
-	ereport(ERROR,
-			(errcode(discard ? ATQ_ERRCODE_DISCARD : ERRCODE_NO_DATA_FOUND),
-			 errmsg("\"%s\" with key %s does not exist",
-					target->model->class_name, key_text(reference->key))));
+	atq_resolve_missing(target->model, reference->key);
+	return NULL;
 }
 
 static Datum

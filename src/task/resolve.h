@@ -13,7 +13,7 @@
 #ifndef ATQ_TASK_RESOLVE_H
 #define ATQ_TASK_RESOLVE_H
 
-#include "store/registry.h"
+#include "store/relkey.h"
 #include "wire/datum.h"
 
 /* SQLSTATE of a task that its model's on_missing "discard" ends. */
@@ -21,8 +21,11 @@
 
 typedef struct AtqResolution AtqResolution;
 
-/* Palloc'd in the current context, whose reset frees it. */
-extern AtqResolution *atq_resolve_begin(void);
+/*
+ * Palloc'd in the current context, whose reset frees it.  The rows will be
+ * locked so when they are read.
+ */
+extern AtqResolution *atq_resolve_begin(AtqRowLock lock);
 
 /* Notes every reference in a value; throws where one cannot be resolved. */
 extern void atq_resolve_note(AtqResolution *resolution, AtqSpan value);
@@ -32,5 +35,26 @@ extern void atq_resolve_fetch(AtqResolution *resolution);
 
 /* For atq_datum_decode, serving what was fetched. */
 extern const AtqResolver *atq_resolve_resolver(AtqResolution *resolution);
+
+/*
+ * Where the row of a reference is, for a query of its own: the condition is
+ * on asynctasq_row, with the parameters $1 to $nkeys.
+ */
+typedef struct AtqLocation
+{
+	const AtqModel *model;
+	const char *table;			/* qualified and quoted */
+	const char *condition;
+	int			nkeys;
+	Oid			types[ATQ_MAX_KEYS];
+	Datum		values[ATQ_MAX_KEYS];
+} AtqLocation;
+
+/* Locks the relation against changes until the transaction ends. */
+extern void atq_resolve_locate(const AtqReference *reference,
+							   AtqLocation *location);
+
+/* The row was not there: a warning or an error, as the model says. */
+extern void atq_resolve_missing(const AtqModel *model, AtqSpan key);
 
 #endif							/* ATQ_TASK_RESOLVE_H */

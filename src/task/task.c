@@ -152,12 +152,12 @@ run_unit(Unit *unit, Split *split)
 {
 	MemoryContext old = CurrentMemoryContext;
 	AtqAttempt *outer = atq_attempt_current;
+	bool		kept = atq_registry_keep(true);
 	ErrorData  *failure;
 
 	unit->members = &unit->one;
 	unit->max_members = 1;
 	use_context(unit, old, 0);
-	atq_registry_keep(true);
 	PG_TRY();
 	{
 		failure = try_unit(unit);
@@ -169,7 +169,7 @@ run_unit(Unit *unit, Split *split)
 	}
 	PG_FINALLY();
 	{
-		atq_registry_keep(outer != NULL);
+		(void) atq_registry_keep(kept);
 		atq_attempt_current = outer;
 		if (unit->nmembers > 0 && unit->runner->slot != NULL)
 			atq_attempt_settled(unit->runner->slot, split->ended);
