@@ -19,6 +19,7 @@
  *	- 18 replaced pg_attribute_noreturn() by pg_noreturn, which stands elsewhere.
  *	- 18 lets RelationGetPrimaryKeyIndex give deferrable keys.
  *	- 18 added instrumentation to index_beginscan.
+ *	- 18 added generated columns that are computed when they are read.
  *	- 18 made PG_MODULE_MAGIC_EXT name the library and its version.
  *
  *-------------------------------------------------------------------------
@@ -82,6 +83,13 @@
 #else
 #define atq_index_beginscan(rel, index, snapshot, nkeys) \
 	index_beginscan((rel), (index), (snapshot), (nkeys), 0)
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define atq_has_virtual_columns(desc) \
+	((desc)->constr != NULL && (desc)->constr->has_generated_virtual)
+#else
+#define atq_has_virtual_columns(desc) false
 #endif
 
 #if PG_VERSION_NUM >= 180000

@@ -84,6 +84,7 @@ static Datum get_column(TupleTableSlot *slot, int column);
 static bool text_column_is(TupleTableSlot *slot, int column,
 						   const char *text);
 static bool has_column(TupleTableSlot *slot, int column);
+static bool delete_task(Relation rel, TupleTableSlot *slot);
 static AtqSpan read_args(Datum args);
 static void read_task(TupleTableSlot *slot, AtqTask *task);
 static int64 read_interval(TupleTableSlot *slot, int column);
@@ -297,6 +298,28 @@ end_scan(TaskScan *scan)
 	table_close(scan->rel, NoLock);
 }
 
+/* False where the row is not to be had; values out of line need a snapshot. */
+static bool
+delete_task(Relation rel, TupleTableSlot *slot)
+{
+	bool		free_tuple;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
+	bool		external = HeapTupleHasExternal(tuple);
+	TM_FailureData failure;
+	TM_Result	result;
+
+	if (external)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	result = table_tuple_delete(rel, &slot->tts_tid, GetCurrentCommandId(true),
+								SnapshotSelf, InvalidSnapshot, false,
+								&failure, false);
+	if (external)
+		PopActiveSnapshot();
+	if (free_tuple)
+		heap_freetuple(tuple);
+	return result == TM_Ok;
+}
+
 /*
  * The row is looked at as it is now (SnapshotSelf), which the delete checks
  * again: no snapshot needs to be taken for it.
@@ -310,16 +333,13 @@ atq_storage_take(bool durable, const AtqCandidate *candidate,
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	ItemPointerData tid = candidate->tid;
 	AtqTake		result = ATQ_TAKE_GONE;
-	TM_FailureData failure;
 
 	if (table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot) &&
 		DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id)
 	{
 		if (only != NULL && !text_column_is(slot, TASK_TASK, only))
 			result = ATQ_TAKE_OTHER;
-		else if (table_tuple_delete(rel, &tid, GetCurrentCommandId(true),
-									SnapshotSelf, InvalidSnapshot, false,
-									&failure, false) == TM_Ok)
+		else if (delete_task(rel, slot))
 		{
 			read_task(slot, task);
 			result = ATQ_TAKE_DONE;

@@ -10,6 +10,9 @@
  * when there are more than MAX_CHUNK of them it takes several queries, so that
  * no more than these are held twice.
  *
+ * Up to FEW_ROWS rows of a plain table are read from the key's index instead,
+ * where that is just what the query would give (keyread.c).
+ *
  * The statements run as the current user, with nothing to help them: table
  * privileges, column privileges and row security are those of a SELECT of
  * that user.  All names and operators in them are qualified.  Rows that are to
@@ -29,6 +32,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -40,14 +44,19 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
 #include "store/relkey.h"
+#include "task/keyread.h"
 #include "task/resolve.h"
 #include "wire/text.h"
 
 /* Rows that one query reads at most. */
 #define MAX_CHUNK	10000
+
+/* Rows of a model up to which no index of entries, and no query, is worth it. */
+#define FEW_ROWS	8
 
 /* The query of a model; owned by the registry's context. */
 typedef struct ModelPlan
@@ -60,6 +69,7 @@ typedef struct ModelPlan
 	char	   *by_key;			/* the key equals $1, $2, ... */
 	char	   *by_join;		/* the key equals that of asynctasq_key */
 	char	   *order;			/* of locking: the key's columns */
+	AtqKeyReader *reader;		/* or NULL */
 	SPIPlanPtr	one[ATQ_NLOCKS];
 	SPIPlanPtr	many[ATQ_NLOCKS];
 	MemoryContextCallback callback;
@@ -72,26 +82,27 @@ typedef struct Target
 	AtqModel   *model;
 	ModelPlan  *plan;
 	List	   *entries;
+	HTAB	   *index;			/* of the entries, if they are many */
 } Target;
-
-typedef struct EntryKey
-{
-	Target	   *target;
-	AtqSpan		key;
-} EntryKey;
 
 typedef struct Entry
 {
-	EntryKey	id;
+	AtqSpan		key;
 	bool		found;
 	Datum		row;
 } Entry;
+
+/* An entry in its target's index. */
+typedef struct EntryLink
+{
+	AtqSpan		key;
+	Entry	   *entry;
+} EntryLink;
 
 struct AtqResolution
 {
 	AtqRowLock	lock;
 	List	   *targets;
-	HTAB	   *entries;		/* made with the first reference */
 	MemoryContext context;
 	AtqResolver resolver;
 };
@@ -114,11 +125,12 @@ static Target *find_target(AtqResolution *resolution,
 						   const AtqReference *reference, bool create);
 static Target *make_target(const AtqReference *reference);
 static AtqModel *find_model(const char *orm, AtqSpan class_name);
-static Entry *find_entry(AtqResolution *resolution, Target *target,
-						 AtqSpan key, bool create);
-static HTAB *make_entries(MemoryContext context);
-static uint32 hash_entry(const void *key, Size size);
-static int	match_entry(const void *a, const void *b, Size size);
+static Entry *find_entry(const Target *target, AtqSpan key);
+static void add_entry(AtqResolution *resolution, Target *target, AtqSpan key);
+static void index_entries(AtqResolution *resolution, Target *target);
+static void index_entry(Target *target, Entry *entry);
+static uint32 hash_key(const void *key, Size size);
+static int	match_key(const void *a, const void *b, Size size);
 static void lock_target(Target *target);
 static void fetch_target(AtqResolution *resolution, Target *target);
 static ModelPlan *get_plan(AtqModel *model);
@@ -129,6 +141,7 @@ static char *key_condition(Relation rel, int nkeys, const AttrNumber *columns,
 static char *key_order(Relation rel, int nkeys, const AttrNumber *columns);
 static char *one_statement(const ModelPlan *plan, AtqRowLock lock);
 static char *many_statement(const ModelPlan *plan, AtqRowLock lock);
+static bool fetch_by_index(AtqResolution *resolution, Target *target);
 static SPIPlanPtr prepare(char *sql, int nargs, Oid *types);
 static void fetch_one(AtqResolution *resolution, Target *target);
 static void fetch_many(AtqResolution *resolution, Target *target, int first,
@@ -139,7 +152,7 @@ static void read_keys(const Target *target, AtqSpan key, Datum *values);
 static void report_key(void *arg);
 static char *key_text(AtqSpan key);
 static Entry *answer(AtqResolution *resolution,
-					 const AtqReference *reference);
+					 const AtqReference *reference, Target **target);
 static Datum resolve_row(const AtqReference *reference, Oid row_type,
 						 bool *isnull, void *arg);
 static Jsonb *resolve_json(const AtqReference *reference, void *arg);
@@ -175,7 +188,8 @@ note_reference(const AtqReference *reference, void *arg)
 	AtqResolution *resolution = arg;
 	Target	   *target = find_target(resolution, reference, true);
 
-	(void) find_entry(resolution, target, reference->key, true);
+	if (find_entry(target, reference->key) == NULL)
+		add_entry(resolution, target, reference->key);
 }
 
 /* The target of a reference's model; a task refers to few models. */
@@ -227,60 +241,83 @@ find_model(const char *orm, AtqSpan class_name)
 }
 
 static Entry *
-find_entry(AtqResolution *resolution, Target *target, AtqSpan key,
-		   bool create)
+find_entry(const Target *target, AtqSpan key)
 {
-	EntryKey	id = {target, key};
-	Entry	   *entry;
-	bool		found;
+	EntryLink  *link;
+	ListCell   *lc;
 
-	if (resolution->entries == NULL)
-		resolution->entries = make_entries(resolution->context);
-	entry = hash_search(resolution->entries, &id,
-						create ? HASH_ENTER : HASH_FIND, &found);
-	if (create && !found)
+	if (target->index != NULL)
 	{
-		entry->found = false;
-		target->entries = lappend(target->entries, entry);
+		link = hash_search(target->index, &key, HASH_FIND, NULL);
+		return link ? link->entry : NULL;
 	}
-	return entry;
+	foreach(lc, target->entries)
+	{
+		Entry	   *entry = lfirst(lc);
+
+		if (match_key(&entry->key, &key, 0) == 0)
+			return entry;
+	}
+	return NULL;
 }
 
-static HTAB *
-make_entries(MemoryContext context)
+static void
+add_entry(AtqResolution *resolution, Target *target, AtqSpan key)
+{
+	Entry	   *entry = palloc0(sizeof(Entry));
+
+	entry->key = key;
+	target->entries = lappend(target->entries, entry);
+	if (target->index != NULL)
+		index_entry(target, entry);
+	else if (list_length(target->entries) > FEW_ROWS)
+		index_entries(resolution, target);
+}
+
+static void
+index_entries(AtqResolution *resolution, Target *target)
 {
 	HASHCTL		ctl;
+	ListCell   *lc;
 
-	ctl.keysize = sizeof(EntryKey);
-	ctl.entrysize = sizeof(Entry);
-	ctl.hash = hash_entry;
-	ctl.match = match_entry;
-	ctl.hcxt = context;
-	return hash_create("asynctasq references", 16, &ctl,
-					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
-					   HASH_CONTEXT);
+	ctl.keysize = sizeof(AtqSpan);
+	ctl.entrysize = sizeof(EntryLink);
+	ctl.hash = hash_key;
+	ctl.match = match_key;
+	ctl.hcxt = resolution->context;
+	target->index = hash_create("asynctasq references", 64, &ctl,
+								HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
+								HASH_CONTEXT);
+	foreach(lc, target->entries)
+		index_entry(target, lfirst(lc));
+}
+
+static void
+index_entry(Target *target, Entry *entry)
+{
+	EntryLink  *link = hash_search(target->index, &entry->key, HASH_ENTER,
+								   NULL);
+
+	link->entry = entry;
 }
 
 static uint32
-hash_entry(const void *key, Size size)
+hash_key(const void *key, Size size)
 {
-	const EntryKey *id = key;
+	const AtqSpan *span = key;
 
-	return hash_combine(hash_bytes((const unsigned char *) id->key.data,
-								   id->key.len),
-						hash_bytes((const unsigned char *) &id->target,
-								   sizeof(id->target)));
+	return hash_bytes((const unsigned char *) span->data, span->len);
 }
 
 static int
-match_entry(const void *a, const void *b, Size size)
+match_key(const void *a, const void *b, Size size)
 {
-	const EntryKey *left = a;
-	const EntryKey *right = b;
+	const AtqSpan *left = a;
+	const AtqSpan *right = b;
 
-	if (left->target != right->target || left->key.len != right->key.len)
+	if (left->len != right->len)
 		return 1;
-	return memcmp(left->key.data, right->key.data, left->key.len);
+	return memcmp(left->data, right->data, left->len);
 }
 
 void
@@ -299,6 +336,8 @@ fetch_target(AtqResolution *resolution, Target *target)
 
 	lock_target(target);
 	target->plan = get_plan(target->model);
+	if (n <= FEW_ROWS && fetch_by_index(resolution, target))
+		return;
 	if (n == 1)
 		fetch_one(resolution, target);
 	else
@@ -402,6 +441,7 @@ make_plan(AtqModel *model, MemoryContext context)
 	plan->by_join = key_condition(rel, plan->nkeys, columns,
 								  "asynctasq_key.k");
 	plan->order = key_order(rel, plan->nkeys, columns);
+	plan->reader = atq_keyread_make(rel, plan->nkeys, columns, context);
 	relation_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
 	return plan;
@@ -489,6 +529,34 @@ many_statement(const ModelPlan *plan, AtqRowLock lock)
 	return sql.data;
 }
 
+/* Reads the rows without a query; false where it takes one. */
+static bool
+fetch_by_index(AtqResolution *resolution, Target *target)
+{
+	AtqKeyReader *reader = target->plan->reader;
+	Relation	rel;
+	ListCell   *lc;
+
+	if (reader == NULL || resolution->lock != ATQ_LOCK_NONE)
+		return false;
+	rel = atq_keyread_open(reader);
+	if (rel == NULL)
+		return false;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, target->entries)
+	{
+		Entry	   *entry = lfirst(lc);
+		Datum		keys[ATQ_MAX_KEYS];
+
+		read_keys(target, entry->key, keys);
+		entry->found = atq_keyread_find(reader, rel, keys, &entry->row);
+	}
+	PopActiveSnapshot();
+	atq_keyread_close(rel);
+	return true;
+}
+
 static SPIPlanPtr
 prepare(char *sql, int nargs, Oid *types)
 {
@@ -514,7 +582,7 @@ fetch_one(AtqResolution *resolution, Target *target)
 		elog(ERROR, "SPI_connect failed");
 	for (int i = 0; i < plan->nkeys; i++)
 		types[i] = plan->types[i]->type;
-	read_keys(target, entry->id.key, values);
+	read_keys(target, entry->key, values);
 	if (*kept == NULL)
 		*kept = prepare(one_statement(plan, resolution->lock), plan->nkeys,
 						types);
@@ -545,7 +613,7 @@ fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 		Datum		values[ATQ_MAX_KEYS];
 
 		CHECK_FOR_INTERRUPTS();
-		read_keys(target, entry->id.key, values);
+		read_keys(target, entry->key, values);
 		for (int j = 0; j < plan->nkeys; j++)
 			columns[j][i] = values[j];
 	}
@@ -591,7 +659,7 @@ keep_row(AtqResolution *resolution, const Target *target, Entry *entry,
 		ereport(ERROR,
 				(errcode(ERRCODE_TOO_MANY_ROWS),
 				 errmsg("model \"%s\" has more than one row with key %s",
-						target->model->class_name, key_text(entry->id.key))));
+						target->model->class_name, key_text(entry->key))));
 	old = MemoryContextSwitchTo(resolution->context);
 	entry->row = datumCopy(value, false, -1);
 	entry->found = true;
@@ -704,17 +772,18 @@ atq_resolve_missing(const AtqModel *model, AtqSpan key)
  * its model says that this is no error.
  */
 static Entry *
-answer(AtqResolution *resolution, const AtqReference *reference)
+answer(AtqResolution *resolution, const AtqReference *reference,
+	   Target **target)
 {
-	Target	   *target = find_target(resolution, reference, false);
-	Entry	   *entry = target == NULL ? NULL :
-		find_entry(resolution, target, reference->key, false);
+	Entry	   *entry;
 
+	*target = find_target(resolution, reference, false);
+	entry = *target ? find_entry(*target, reference->key) : NULL;
 	if (entry == NULL)
 		elog(ERROR, "reference was not fetched");
 	if (entry->found)
 		return entry;
-	atq_resolve_missing(target->model, reference->key);
+	atq_resolve_missing((*target)->model, reference->key);
 	return NULL;
 }
 
@@ -722,17 +791,18 @@ static Datum
 resolve_row(const AtqReference *reference, Oid row_type, bool *isnull,
 			void *arg)
 {
-	Entry	   *entry = answer(arg, reference);
+	Target	   *target;
+	Entry	   *entry = answer(arg, reference, &target);
 
 	*isnull = entry == NULL;
 	if (entry == NULL)
 		return (Datum) 0;
-	if (entry->id.target->plan->row_type != row_type)
+	if (target->plan->row_type != row_type)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("a reference to model \"%s\" is a row of type %s, not %s",
-						entry->id.target->model->class_name,
-						format_type_be(entry->id.target->plan->row_type),
+						target->model->class_name,
+						format_type_be(target->plan->row_type),
 						format_type_be(row_type))));
 	return entry->row;
 }
@@ -740,9 +810,10 @@ resolve_row(const AtqReference *reference, Oid row_type, bool *isnull,
 static Jsonb *
 resolve_json(const AtqReference *reference, void *arg)
 {
-	Entry	   *entry = answer(arg, reference);
+	Target	   *target;
+	Entry	   *entry = answer(arg, reference, &target);
 
 	if (entry == NULL)
 		return NULL;
-	return atq_datum_jsonb(entry->row, entry->id.target->plan->row_type);
+	return atq_datum_jsonb(entry->row, target->plan->row_type);
 }

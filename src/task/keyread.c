@@ -1,0 +1,206 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyread.c
+ *	  Reading rows by key through an index, without a query.
+ *
+ * Most references are to rows of plain tables by their primary key.  For
+ * these, starting and ending an executor costs several times what finding the
+ * row costs, so the row is read as the executor would read it: from the
+ * unique index, under the active snapshot, with the same locks.
+ *
+ * That must be just what the user's own SELECT would give.  It is where
+ *
+ *	- the relation is a table without children,
+ *	- a unique index that is checked at once is on exactly the key's columns,
+ *	  with the equality of their types and their collations,
+ *	- the user may SELECT all of the table, no row security applies to it, and
+ *	  no extension wants to be asked about privileges,
+ *	- no column's value is computed when it is read.
+ *
+ * All of it is looked at again each time the table is opened, because a
+ * reader may be older than the table's last change.  In every other case the
+ * caller's query decides.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heaptoast.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_am.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
+
+#include "base/compat.h"
+#include "store/relkey.h"
+#include "task/keyread.h"
+
+struct AtqKeyReader
+{
+	Oid			relation;
+	Oid			index;
+	int			nkeys;
+	int			positions[ATQ_MAX_KEYS];	/* in the index, of each key */
+	ScanKeyData scan_keys[ATQ_MAX_KEYS];	/* in the index's order */
+};
+
+static bool is_readable(Relation rel);
+static bool uses_index(AtqKeyReader *reader, Relation rel, Relation index,
+					   const AttrNumber *columns);
+static bool uses_column(AtqKeyReader *reader, Relation rel, Relation index,
+						int position, Form_pg_attribute column);
+
+AtqKeyReader *
+atq_keyread_make(Relation rel, int nkeys, const AttrNumber *columns,
+				 MemoryContext context)
+{
+	AtqKeyReader *reader;
+	ListCell   *lc;
+	bool		found = false;
+
+	if (!is_readable(rel))
+		return NULL;
+	reader = MemoryContextAllocZero(context, sizeof(AtqKeyReader));
+	reader->relation = RelationGetRelid(rel);
+	reader->nkeys = nkeys;
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		reader->index = RelationGetRelid(index);
+		found = uses_index(reader, rel, index, columns);
+		index_close(index, AccessShareLock);
+		if (found)
+			return reader;
+	}
+	pfree(reader);
+	return NULL;
+}
+
+/* What does not depend on who reads. */
+static bool
+is_readable(Relation rel)
+{
+	return rel->rd_rel->relkind == RELKIND_RELATION &&
+		!rel->rd_rel->relhassubclass &&
+		!atq_has_virtual_columns(RelationGetDescr(rel));
+}
+
+/* True where the index finds the row with a key, and no other. */
+static bool
+uses_index(AtqKeyReader *reader, Relation rel, Relation index,
+		   const AttrNumber *columns)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisunique ||
+		!form->indimmediate || !form->indisvalid || form->indcheckxmin ||
+		form->indnkeyatts != reader->nkeys ||
+		RelationGetIndexPredicate(index) != NIL)
+		return false;
+	for (int i = 0; i < reader->nkeys; i++)
+	{
+		int			position = 0;
+
+		while (position < reader->nkeys &&
+			   form->indkey.values[position] != columns[i])
+			position++;
+		if (position == reader->nkeys ||
+			!uses_column(reader, rel, index, position,
+						 TupleDescAttr(RelationGetDescr(rel), columns[i] - 1)))
+			return false;
+		reader->positions[i] = position;
+	}
+	return true;
+}
+
+/* The index must mean by "equal" what the column's type does. */
+static bool
+uses_column(AtqKeyReader *reader, Relation rel, Relation index, int position,
+			Form_pg_attribute column)
+{
+	Oid			type = getBaseType(column->atttypid);
+	Oid			family = index->rd_opfamily[position];
+	Oid			index_type = index->rd_opcintype[position];
+	Oid			equal = get_opfamily_member(family, index_type, index_type,
+											BTEqualStrategyNumber);
+
+	if (!OidIsValid(equal) ||
+		equal != lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr ||
+		index->rd_indcollation[position] != column->attcollation)
+		return false;
+	ScanKeyEntryInitialize(&reader->scan_keys[position], 0, position + 1,
+						   BTEqualStrategyNumber, index_type,
+						   index->rd_indcollation[position],
+						   get_opcode(equal), (Datum) 0);
+	return true;
+}
+
+Relation
+atq_keyread_open(const AtqKeyReader *reader)
+{
+	Relation	rel = try_table_open(reader->relation, AccessShareLock);
+	List	   *indexes;
+
+	if (rel == NULL)
+		return NULL;
+	indexes = RelationGetIndexList(rel);
+	if (list_member_oid(indexes, reader->index) && is_readable(rel) &&
+		ExecutorCheckPerms_hook == NULL &&
+		pg_class_aclcheck(reader->relation, GetUserId(),
+						  ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(reader->relation, InvalidOid, true) == RLS_NONE)
+	{
+		list_free(indexes);
+		return rel;
+	}
+	list_free(indexes);
+	table_close(rel, AccessShareLock);
+	return NULL;
+}
+
+bool
+atq_keyread_find(AtqKeyReader *reader, Relation rel, const Datum *keys,
+				 Datum *row)
+{
+	Relation	index = index_open(reader->index, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexScanDesc scan;
+	bool		found;
+
+	for (int i = 0; i < reader->nkeys; i++)
+		reader->scan_keys[reader->positions[i]].sk_argument = keys[i];
+	scan = atq_index_beginscan(rel, index, GetActiveSnapshot(),
+							   reader->nkeys);
+	index_rescan(scan, reader->scan_keys, reader->nkeys, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	if (found)
+	{
+		HeapTuple	tuple;
+
+		slot_getallattrs(slot);
+		tuple = toast_build_flattened_tuple(RelationGetDescr(rel),
+											slot->tts_values,
+											slot->tts_isnull);
+		*row = HeapTupleHeaderGetDatum(tuple->t_data);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	return found;
+}
+
+void
+atq_keyread_close(Relation rel)
+{
+	table_close(rel, NoLock);
+}
