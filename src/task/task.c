@@ -152,12 +152,13 @@ run_unit(Unit *unit, Split *split)
 {
 	MemoryContext old = CurrentMemoryContext;
 	AtqAttempt *outer = atq_attempt_current;
-	bool		kept = atq_registry_keep(true);
+	bool		kept;
 	ErrorData  *failure;
 
 	unit->members = &unit->one;
 	unit->max_members = 1;
 	use_context(unit, old, 0);
+	kept = atq_registry_keep(true);
 	PG_TRY();
 	{
 		failure = try_unit(unit);
