@@ -16,7 +16,7 @@ BEGIN
 	PERFORM asynctasq.drain();
 	RETURN QUERY
 		SELECT d.task, 'failed', d.error ->> 'sqlstate',
-			(d.error ->> 'message') || coalesce(' | ' || (d.error ->> 'hint'), '')
+			(d.error ->> 'message') || coalesce(' | ' || replace(d.error ->> 'hint', d.id::text, 'ID'), '')
 		FROM asynctasq.dead_letters d ORDER BY d.id;
 	PERFORM asynctasq.purge_queue('default', true);
 END $$;
