@@ -137,6 +137,7 @@ FROM (VALUES ($$'infinity'::date$$), ($$'-infinity'::date$$), ($$'0001-12-31 BC'
 -- values without a name of their own
 SELECT asynctasq.args('literal', 'x', 'null', NULL, 'row', ROW(1, 'x', ROW(NULL)), 'rows', ARRAY[ROW(1), ROW(2)],
 	'cstring', cstring_out('c'), 'name', current_schema(), 'vector', '1 2'::int2vector);
+SELECT asynctasq.args('varchar'::varchar, 1, 'name'::name, 2);
 SELECT asynctasq.args('void', pg_advisory_unlock_all());
 
 -- rows: as a reference by their key, in the key's order, at any depth; without a key as a map

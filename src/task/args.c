@@ -57,16 +57,14 @@ atq_sql_args(PG_FUNCTION_ARGS)
 	atq_pack_map(&buf, n / 2);
 	for (int i = 0; i < n; i += 2)
 	{
-		text	   *name;
-
-		if (nulls[i] || types[i] != TEXTOID)
+		if (nulls[i] || (types[i] != TEXTOID && types[i] != VARCHAROID &&
+						 types[i] != NAMEOID))
 			ereport(ERROR,
 					(errcode(nulls[i] ? ERRCODE_NULL_VALUE_NOT_ALLOWED :
 							 ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("argument %d of args() must be a name", i + 1),
 					 errhint("Give a name and a value for each argument of the task.")));
-		name = DatumGetTextPP(values[i]);
-		atq_text_pack(&buf, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+		atq_datum_encode(&buf, values[i], types[i], false, NULL, NULL);
 		atq_datum_encode(&buf, values[i + 1], types[i + 1], nulls[i + 1],
 						 pack_row, NULL);
 	}

@@ -17,9 +17,9 @@
  *	  no extension wants to be asked about privileges,
  *	- no column's value is computed when it is read.
  *
- * All of it is looked at again each time the table is opened, because a
- * reader may be older than the table's last change.  In every other case the
- * caller's query decides.
+ * What may change while the table is locked against DDL is looked at each
+ * time: who reads, and children.  In every other case the caller's query
+ * decides.
  *
  *-------------------------------------------------------------------------
  */
@@ -148,23 +148,17 @@ uses_column(AtqKeyReader *reader, Relation rel, Relation index, int position,
 Relation
 atq_keyread_open(const AtqKeyReader *reader)
 {
-	Relation	rel = try_table_open(reader->relation, AccessShareLock);
-	List	   *indexes;
+	Relation	rel;
 
-	if (rel == NULL)
-		return NULL;
-	indexes = RelationGetIndexList(rel);
-	if (list_member_oid(indexes, reader->index) && is_readable(rel) &&
-		ExecutorCheckPerms_hook == NULL &&
+	if (ExecutorCheckPerms_hook != NULL ||
 		pg_class_aclcheck(reader->relation, GetUserId(),
-						  ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(reader->relation, InvalidOid, true) == RLS_NONE)
-	{
-		list_free(indexes);
+						  ACL_SELECT) != ACLCHECK_OK ||
+		check_enable_rls(reader->relation, InvalidOid, true) != RLS_NONE)
+		return NULL;
+	rel = table_open(reader->relation, NoLock);
+	if (is_readable(rel))
 		return rel;
-	}
-	list_free(indexes);
-	table_close(rel, AccessShareLock);
+	table_close(rel, NoLock);
 	return NULL;
 }
 

@@ -14,15 +14,16 @@
 typedef struct AtqKeyReader AtqKeyReader;
 
 /*
- * For a relation and its key's columns; NULL where only a query will do.
+ * For a relation and its key's columns; NULL where only a query will do.  It
+ * is valid while the relation is not changed.
  */
 extern AtqKeyReader *atq_keyread_make(Relation rel, int nkeys,
 									  const AttrNumber *columns,
 									  MemoryContext context);
 
 /*
- * Opens the table for the current user; NULL, and nothing is open, where the
- * table has changed or the user's SELECT would not be just this (see
+ * Opens the table, which the caller has locked, for the current user; NULL,
+ * and nothing is open, where that user's SELECT would not be just this (see
  * keyread.c): then a query will do.
  */
 extern Relation atq_keyread_open(const AtqKeyReader *reader);
@@ -34,7 +35,7 @@ extern Relation atq_keyread_open(const AtqKeyReader *reader);
 extern bool atq_keyread_find(AtqKeyReader *reader, Relation rel,
 							 const Datum *keys, Datum *row);
 
-/* Closes the table; its lock stays until the transaction ends. */
+/* Closes the table; the caller's lock stays. */
 extern void atq_keyread_close(Relation rel);
 
 #endif							/* ATQ_TASK_KEYREAD_H */
