@@ -7,9 +7,10 @@
 #   make install       installs it there
 #   make installcheck  the tests, on a running server that preloads asynctasq
 #   make fuzz          tries the codec of the wire format on made-up bytes
+#   make bench         measures it, and others beside it: docs/benchmarks.md
 #   make bench-codec   what decoding costs, beside jsonb's parser and Python's
 #
-# "make demo", "make test" and the last two install the packages they lack (as
+# "make demo", "make test" and the last three install the packages they lack (as
 # root, with apt) and need no pg_config beforehand.
 
 # The goal of a bare "make", whatever else stands above PGXS's own.
@@ -98,8 +99,12 @@ SECONDS = 60
 fuzz:
 	@$(SCRIPT_ENV) CORPUS='$(CORPUS)' scripts/fuzz $(SECONDS)
 
+# BENCH_SCALE=0.02 makes it a minute's trial; the others are named in bench/run.
+bench:
+	@$(SCRIPT_ENV) bench/run
+
 bench-codec:
 	@$(SCRIPT_ENV) bench/codec/run
 
-.PHONY: all demo test test-matrix fuzz bench-codec clean distclean install \
-	uninstall installcheck
+.PHONY: all demo test test-matrix fuzz bench bench-codec clean distclean \
+	install uninstall installcheck
