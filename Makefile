@@ -99,7 +99,8 @@ SECONDS = 60
 fuzz:
 	@$(SCRIPT_ENV) CORPUS='$(CORPUS)' scripts/fuzz $(SECONDS)
 
-# BENCH_SCALE=0.02 makes it a minute's trial; the others are named in bench/run.
+# BENCH_SCALE=0.01 makes it a trial of some minutes, BENCH_ONLY=real one of a
+# minute; see bench/run.
 bench:
 	@$(SCRIPT_ENV) bench/run
 

@@ -50,7 +50,7 @@ class HeldSnapshot:
         self.psql = subprocess.Popen(psql_command("bench", "bench"), stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE, text=True)
         self.psql.stdin.write("BEGIN ISOLATION LEVEL REPEATABLE READ;\n"
-                              "SELECT 'held' FROM bench.effect RIGHT JOIN (SELECT 1) AS o ON true;\n")
+                              "SELECT 'held' FROM bench.item WHERE id = 1;\n")
         self.psql.stdin.flush()
         if self.psql.stdout.readline().strip() != "held":
             die("could not hold a snapshot")
@@ -206,11 +206,21 @@ class Asynctasq(Contestant):
 
     def consume(self, job, count):
         clock = "SELECT extract(epoch FROM clock_timestamp());\n"
+        before = self.tasks_done()
         output = psql(f"{clock}CALL bench.run({count});\n{clock}")
         start, end = map(float, output.split())
         if job == "real_group":
             self.check_grouped(count)
+        shares = [done - before.get(pid, 0) for pid, done in self.tasks_done().items()]
+        if min(shares) < count / self.workers / 2:
+            print(f"  note: the workers of {job}/{self.name} shared its {count} tasks as {shares}",
+                  file=sys.stderr)
         return end - start
+
+    def tasks_done(self):
+        rows = psql("SELECT pid, tasks_done FROM asynctasq.stat_workers "
+                    "WHERE database = 'bench' AND role = 'bench'")
+        return {pid: int(done) for pid, done in (row.split("|") for row in rows.splitlines())}
 
     def check_grouped(self, count):
         transactions = int(psql("SELECT count(DISTINCT xmin::text) FROM bench.effect"))
@@ -218,8 +228,7 @@ class Asynctasq(Contestant):
             die(f"{count} tasks of a group_size of 60 took {transactions} transactions")
 
     def worker_pid(self):
-        return int(psql("SELECT pid FROM asynctasq.stat_workers "
-                        "WHERE database = 'bench' AND role = 'bench'"))
+        return int(*self.tasks_done())
 
 
 CONTESTANTS = {contestant.name: contestant for contestant in [

@@ -2,8 +2,8 @@
 //
 //   node NAME.mjs install            creates what the library needs in the database
 //   node NAME.mjs fill JOB FIRST COUNT
-//   node NAME.mjs work JOB           runs jobs until there have been none for a
-//                                    while; prints [count, first start, last end]
+//   node NAME.mjs work JOB           runs jobs until there are none; prints
+//                                    [count, first start, last end]
 //   node NAME.mjs serve              runs pings until its standard input ends
 //
 // The database is that of PGHOST, PGPORT, PGUSER and PGDATABASE.
@@ -33,8 +33,12 @@ export class Stopwatch {
 	first = null;
 	last = now();
 
-	start(jobs) {
+	begin() {
 		this.first ??= now();
+	}
+
+	start(jobs) {
+		this.begin();
 		this.running += jobs;
 	}
 
@@ -44,16 +48,17 @@ export class Stopwatch {
 		this.last = now();
 	}
 
-	// The first job is waited for longer: another process may take them all.
-	async untilIdle() {
-		const patience = () => (this.count === 0 ? 10 * IDLE_MS : IDLE_MS) / 1000;
-
-		while (this.running > 0 || now() - this.last < patience()) {
-			await new Promise((resolve) => setTimeout(resolve, 20));
-		}
+	// Until nothing has run for a while and the queue is empty.
+	async untilDone(isEmpty) {
+		do {
+			await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
+		} while (this.running > 0 || now() - this.last < IDLE_MS / 1000 || !await isEmpty());
 		return [this.count, this.first, this.last];
 	}
 }
+
+export const isEmpty = (pool) => async () =>
+	(await pool.query("SELECT bench.left_over() = 0 AS empty")).rows[0].empty;
 
 export async function untilStdinEnds() {
 	process.stdin.resume();

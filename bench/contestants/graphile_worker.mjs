@@ -4,7 +4,7 @@
 
 import { Logger, run, runMigrations } from "graphile-worker";
 import pg from "pg";
-import { main, noteStart, realJob, Stopwatch, untilStdinEnds } from "./common.mjs";
+import { isEmpty, main, noteStart, realJob, Stopwatch, untilStdinEnds } from "./common.mjs";
 
 process.env.NO_LOG_SUCCESS = "1";
 
@@ -73,7 +73,7 @@ await main({
 	async work() {
 		const watch = new Stopwatch();
 		const runner = await start(watch);
-		const result = await watch.untilIdle();
+		const result = await watch.untilDone(isEmpty(pgPool));
 
 		await runner.stop();
 		return result;

@@ -1,12 +1,13 @@
-// pg-boss: batches of 1,000, the next one fetched at once while they come full
-// (burstWhenBatchFull).  The SQL calls of a batch run side by side over a pool
-// of ten connections.
+// pg-boss: four workers (localConcurrency), each with batches of 1,000 and the
+// next one fetched at once while they come full (burstWhenBatchFull).  A batch,
+// its SQL calls and its completion are one transaction (transactional), which
+// is faster here than SQL calls side by side over a pool.
 
 import pg from "pg";
 import { PgBoss } from "pg-boss";
-import { main, realJob, Stopwatch } from "./common.mjs";
+import { isEmpty, main, realJob, Stopwatch } from "./common.mjs";
 
-const pool = new pg.Pool({ max: 10 });
+const pool = new pg.Pool({ max: 1 });
 const boss = new PgBoss({
 	host: process.env.PGHOST, port: Number(process.env.PGPORT),
 	user: process.env.PGUSER, database: process.env.PGDATABASE,
@@ -20,16 +21,24 @@ boss.on("error", (error) => {
 
 const handlers = {
 	noop: async () => {},
-	real: (jobs) => Promise.all(jobs.map((job) => pool.query(realJob(job.data.item)))),
+	real: async (jobs, db) => {
+		for (const job of jobs) {
+			const { text, values } = realJob(job.data.item);
+
+			await db.executeSql(text, values);
+		}
+	},
 };
 
 async function start(job, watch) {
 	await boss.start();
+	watch.begin();
 	await boss.work(job, {
-		batchSize: 1000, burstWhenBatchFull: true, pollingIntervalSeconds: 0.5,
-	}, async (jobs) => {
+		batchSize: 1000, burstWhenBatchFull: true, localConcurrency: 4,
+		transactional: true, pollingIntervalSeconds: 0.5,
+	}, async (jobs, db) => {
 		watch.start(jobs.length);
-		await handlers[job](jobs);
+		await handlers[job](jobs, db);
 		watch.end(jobs.length);
 	});
 }
@@ -59,7 +68,7 @@ await main({
 		const watch = new Stopwatch();
 
 		await start(job, watch);
-		const result = await watch.untilIdle();
+		const result = await watch.untilDone(isEmpty(pool));
 		await boss.stop();
 		return result;
 	},
