@@ -43,7 +43,7 @@ static int	free_line(void);
 static int	take_drained_line(AtqLane *lane);
 static void drop_lines(AtqLane *lane);
 static bool lane_has_slot(int lane);
-static bool wake_idle_slot(int lane);
+static bool wake_idle_slot(int lane, int *workers);
 static void set_slot_latch(AtqSlot *slot);
 
 static Size
@@ -155,6 +155,7 @@ add_lane(Oid database, Oid role)
 		lane->next_due = DT_NOEND;
 		lane->not_before = 0;
 		lane->pending_since = 0;
+		lane->work_since = 0;
 		lane->failures = 0;
 		lane->absent = false;
 		lane->norphans = 0;
@@ -339,7 +340,7 @@ atq_lane_announce_due(int lane_index, TimestampTz due)
 	if (earlier)
 		lane->next_due = due;
 	SpinLockRelease(&lane->mutex);
-	if (earlier && !wake_idle_slot(lane_index))
+	if (earlier && !wake_idle_slot(lane_index, NULL))
 		atq_launcher_wake();
 }
 
@@ -350,7 +351,7 @@ atq_lane_wake(int lane_index)
 
 	if (lane_index < 0)
 		return;
-	if (wake_idle_slot(lane_index))
+	if (wake_idle_slot(lane_index, NULL))
 		return;
 	lane = &atq_shared->lanes[lane_index];
 	SpinLockAcquire(&lane->mutex);
@@ -360,21 +361,35 @@ atq_lane_wake(int lane_index)
 	atq_launcher_wake();
 }
 
+void
+atq_lane_share(int lane)
+{
+	int			workers;
+
+	if (!wake_idle_slot(lane, &workers) && workers < atq_workers_per_lane)
+		atq_launcher_wake();
+}
+
 /*
  * The worker marks itself idle before it looks for work a last time, so
- * either it is seen here or it sees the announcement.
+ * either it is seen here or it sees the announcement.  When none is idle, says
+ * how many workers there are.
  */
 static bool
-wake_idle_slot(int lane)
+wake_idle_slot(int lane, int *workers)
 {
 	bool		woken = false;
+	int			present = 0;
 
 	LWLockAcquire(atq_shared->lock, LW_SHARED);
 	for (int i = 0; i < atq_shared->nslots && !woken; i++)
 	{
 		AtqSlot    *slot = &atq_shared->slots[i];
 
-		if (slot->lane != lane || slot->release)
+		if (slot->lane != lane)
+			continue;
+		present++;
+		if (slot->release)
 			continue;
 		SpinLockAcquire(&slot->mutex);
 		woken = slot->state == ATQ_SLOT_IDLE;
@@ -383,6 +398,8 @@ wake_idle_slot(int lane)
 			set_slot_latch(slot);
 	}
 	LWLockRelease(atq_shared->lock);
+	if (workers != NULL)
+		*workers = present;
 	return woken;
 }
 

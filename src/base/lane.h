@@ -75,6 +75,8 @@ typedef struct AtqLane
 	TimestampTz next_due;		/* next delayed task, or DT_NOEND */
 	TimestampTz not_before;		/* no worker is started before */
 	TimestampTz pending_since;	/* when work was announced to nobody */
+	TimestampTz work_since;		/* since when each look for work has found
+								 * some, or 0 */
 	int			failures;		/* starts that failed in a row */
 	bool		absent;			/* scanner: the extension is not here */
 	int			norphans;
@@ -116,8 +118,11 @@ typedef struct AtqSlot
 								 * arrives */
 	int64		cancelled_id;	/* the task that it has reached */
 	int			line;			/* of the claimed tasks, or -1 */
+	TimestampTz claimed_at;
 	int64		unrun_id;		/* first claimed and not yet run, or
 								 * ATQ_ID_NONE */
+	bool		robbed;			/* an idle worker has been given what was
+								 * unrun */
 	int			nmembers;		/* tasks that share the running one's
 								 * transaction */
 	int64		members[ATQ_MAX_MEMBERS];	/* last: see atq_slot_read */
@@ -170,6 +175,12 @@ extern void atq_lane_announce_due(int lane, TimestampTz due);
 
 /* Wakes an idle worker of the lane, and the launcher if there is none. */
 extern void atq_lane_wake(int lane);
+
+/*
+ * A worker has claimed, and there is more to do: wakes an idle worker, or the
+ * launcher where there may be another one.
+ */
+extern void atq_lane_share(int lane);
 
 /* Has a database's scanner announce all tasks that it finds. */
 extern void atq_lane_scan(Oid database);

@@ -9,7 +9,8 @@
  *
  *	- A lane that has work and no worker gets one at once.
  *	- A lane whose workers are all busy gets another one when its work has
- *	  waited for BACKLOG_MS, up to asynctasq.workers_per_lane.
+ *	  waited for BACKLOG_MS, or they have found work whenever they looked for
+ *	  that long, up to asynctasq.workers_per_lane.
  *	- When all slots are taken, an idle worker of another lane is asked to
  *	  leave, else the one that has served longest, after SHARE_MS, so that no
  *	  lane waits for another's backlog to end.
@@ -73,6 +74,7 @@ typedef struct LaneView
 	TimestampTz next_due;
 	TimestampTz not_before;
 	TimestampTz pending_since;
+	TimestampTz work_since;
 	int			workers;
 	bool		spare;			/* one of them is idle or starting */
 	TimestampTz busy_since;		/* start of the longest running task */
@@ -272,6 +274,7 @@ view_lane(int i, TimestampTz now, LaneView *view)
 	view->next_due = lane->next_due;
 	view->not_before = lane->not_before;
 	view->pending_since = lane->pending_since;
+	view->work_since = lane->work_since;
 	SpinLockRelease(&lane->mutex);
 	view->work = false;
 	view_slots(i, view);
@@ -321,8 +324,11 @@ serve_lane(int i, const LaneView *view, TimestampTz now)
 		return view->not_before;
 	if (view->workers > 0)
 	{
-		since = view->pending_since != 0 ? view->pending_since :
-			Min(view->busy_since, now);
+		since = Min(view->busy_since, now);
+		if (view->pending_since != 0)
+			since = Min(since, view->pending_since);
+		if (view->work_since != 0)
+			since = Min(since, view->work_since);
 		if (!TimestampDifferenceExceeds(since, now, BACKLOG_MS))
 			return TimestampTzPlusMilliseconds(now, BACKLOG_MS);
 	}

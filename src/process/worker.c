@@ -88,10 +88,12 @@ static bool claim_more(void);
 static void run_next(void);
 static void note_taken_up(void);
 static void note_progress(void);
+static void note_claim(TimestampTz now);
+static void note_no_work(void);
 static bool wait_for_work(void);
 static long idle_wait_ms(TimestampTz now, TimestampTz deadline);
 static bool sibling_holds_claim(void);
-static void set_state(AtqSlotState state);
+static void mark_idle(void);
 static void begin_transaction(void);
 static void finish_transaction(void);
 static bool never(const ErrorData *error);
@@ -148,6 +150,7 @@ attach(const AtqWorkerStart *start)
 		mine->queue_id = 0;
 		mine->unrun_id = ATQ_ID_NONE;
 		mine->nmembers = 0;
+		mine->robbed = false;
 		mine->line = -1;
 		SpinLockRelease(&mine->mutex);
 		slot = mine;
@@ -337,7 +340,10 @@ claim_more(void)
 	atq_claim_release(claim, slot);
 	note_taken_up();
 	if (!atq_lane_has_work(lane, now))
+	{
+		note_no_work();
 		return false;
+	}
 	if (task_ms > 0)
 		limit = (int) Max(1, Min(CLAIM_MS / task_ms, claim->room));
 	begin_transaction();
@@ -359,8 +365,44 @@ claim_more(void)
 	CommitTransactionCommand();
 	note_progress();
 	if (found)
-		set_state(ATQ_SLOT_BUSY);
+		note_claim(now);
+	else
+		note_no_work();
 	return found;
+}
+
+/*
+ * What this worker leaves, or may be long in coming to, is work for an idle
+ * one, or in time for one that is started.
+ */
+static void
+note_claim(TimestampTz now)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+
+	SpinLockAcquire(&slot->mutex);
+	slot->state = ATQ_SLOT_BUSY;
+	slot->claimed_at = now;
+	slot->unrun_id = claim->candidates[0].id;
+	slot->line = claim->line;
+	slot->robbed = false;
+	SpinLockRelease(&slot->mutex);
+	SpinLockAcquire(&mine->mutex);
+	if (mine->work_since == 0)
+		mine->work_since = now;
+	SpinLockRelease(&mine->mutex);
+	if (claim->count > 1 || atq_lane_has_work(lane, now))
+		atq_lane_share(lane);
+}
+
+static void
+note_no_work(void)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+
+	SpinLockAcquire(&mine->mutex);
+	mine->work_since = 0;
+	SpinLockRelease(&mine->mutex);
 }
 
 /* What was announced to nobody has found somebody. */
@@ -392,17 +434,19 @@ run_next(void)
 	AtqRun		run = {0};
 	int			done;
 
-	SpinLockAcquire(&slot->mutex);
-	slot->line = claim->line;
-	slot->task_started_at = before;
-	SpinLockRelease(&slot->mutex);
+	if (slot->robbed)
+	{
+		atq_claim_drop(claim);
+		return;
+	}
 	done = atq_task_run(&worker_runner, claim->durable,
 						&claim->candidates[claim->next],
 						claim->count - claim->next, &run);
 	claim->next += done;
 	if (run.ended > 0)
 	{
-		double		ms = (GetCurrentTimestamp() - before) / 1000.0 / run.ended;
+		double		ms = (GetCurrentTransactionStopTimestamp() - before) /
+			1000.0 / run.ended;
 
 		task_ms = task_ms == 0 ? ms : task_ms * 0.8 + ms * 0.2;
 		least_claim = Max(1, run.batch_size);
@@ -426,7 +470,7 @@ wait_for_work(void)
 
 	if (slot->state != ATQ_SLOT_IDLE)
 	{
-		set_state(ATQ_SLOT_IDLE);
+		mark_idle();
 		pgstat_report_activity(STATE_IDLE, NULL);
 		pgstat_report_stat(true);
 	}
@@ -476,12 +520,13 @@ sibling_holds_claim(void)
 }
 
 static void
-set_state(AtqSlotState state)
+mark_idle(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	SpinLockAcquire(&slot->mutex);
-	if (state == ATQ_SLOT_IDLE && slot->state != ATQ_SLOT_IDLE)
-		slot->idle_since = GetCurrentTimestamp();
-	slot->state = state;
+	slot->idle_since = now;
+	slot->state = ATQ_SLOT_IDLE;
 	SpinLockRelease(&slot->mutex);
 }
 

@@ -280,6 +280,12 @@ atq_claim_release(AtqClaim *claim, AtqSlot *slot)
 	SpinLockRelease(&slot->mutex);
 }
 
+void
+atq_claim_drop(AtqClaim *claim)
+{
+	claim->next = claim->count = 0;
+}
+
 bool
 atq_claim_overtaken(const AtqClaim *claim)
 {
@@ -348,11 +354,14 @@ atq_claim_steal(int lane_index, AtqSlot *own, int after_ms)
 
 		if (slot == own || !atq_slot_read(i, &copy) ||
 			copy.lane != lane_index || copy.unrun_id == ATQ_ID_NONE ||
-			!TimestampDifferenceExceeds(copy.task_started_at, now, after_ms))
+			!TimestampDifferenceExceeds(copy.claimed_at, now, after_ms))
 			continue;
 		SpinLockAcquire(&slot->mutex);
 		if (slot->unrun_id == copy.unrun_id)
+		{
 			slot->unrun_id = ATQ_ID_NONE;
+			slot->robbed = true;
+		}
 		SpinLockRelease(&slot->mutex);
 		atq_lane_announce(lane_index, atq_shared->lines[copy.line].queue_id,
 						  atq_shared->lines[copy.line].priority,

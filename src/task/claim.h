@@ -41,6 +41,9 @@ extern bool atq_claim_next(AtqClaim *claim, AtqSlot *slot, int limit,
 /* Gives back what has not been run; never throws. */
 extern void atq_claim_release(AtqClaim *claim, AtqSlot *slot);
 
+/* Forgets what has not been run: another worker has been given it. */
+extern void atq_claim_drop(AtqClaim *claim);
+
 /*
  * True when a line of the same queue that comes before the claimed one has
  * got a task since.
