@@ -41,7 +41,7 @@ static AtqStat *find(AtqStat *entries, Oid database, int32 queue_id,
 					 Oid role, const char *name);
 static AtqStat *add(AtqStat *entries, Oid database, int32 queue_id,
 					Oid role, const char *name);
-static void count_minute(AtqStat *stat);
+static void count_minute(AtqStat *stat, TimestampTz now);
 static bool read_entry(AtqStat *entry, AtqStat *copy);
 static void forget(AtqStat *entries, Oid database);
 
@@ -156,8 +156,11 @@ add(AtqStat *entries, Oid database, int32 queue_id, Oid role,
 }
 
 void
-atq_stats_count(AtqStat *stat, AtqOutcome outcome, double ms)
+atq_stats_count(AtqStat *stat, AtqOutcome outcome, TimestampTz started_at,
+				TimestampTz now)
 {
+	double		ms = (now - started_at) / 1000.0;
+
 	if (stat == NULL)
 		return;
 	SpinLockAcquire(&stat->mutex);
@@ -178,14 +181,14 @@ atq_stats_count(AtqStat *stat, AtqOutcome outcome, double ms)
 	}
 	stat->total_ms += ms;
 	stat->max_ms = Max(stat->max_ms, ms);
-	count_minute(stat);
+	count_minute(stat, now);
 	SpinLockRelease(&stat->mutex);
 }
 
 static void
-count_minute(AtqStat *stat)
+count_minute(AtqStat *stat, TimestampTz now)
 {
-	int64		minute = (int64) (GetCurrentTimestamp() / USECS_PER_MINUTE);
+	int64		minute = now / USECS_PER_MINUTE;
 
 	if (minute != stat->minute)
 	{

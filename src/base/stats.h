@@ -52,7 +52,8 @@ extern AtqStat *atq_stats_queue(Oid database, int32 queue_id);
 extern AtqStat *atq_stats_handler(Oid database, Oid role, const char *name);
 
 /* Counts one outcome; stat may be NULL. */
-extern void atq_stats_count(AtqStat *stat, AtqOutcome outcome, double ms);
+extern void atq_stats_count(AtqStat *stat, AtqOutcome outcome,
+							TimestampTz started_at, TimestampTz now);
 
 /* Copies entry number i; false when it is unused. */
 extern bool atq_stats_read_queue(int i, AtqStat *copy);

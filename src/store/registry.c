@@ -31,6 +31,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "common/int.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -122,8 +123,8 @@ typedef struct LaneEntry
 
 typedef struct ModelKey
 {
-	char		orm[16];
-	char		class_name[ATQ_NAME_LEN];
+	const char *orm;
+	AtqSpan		class_name;
 } ModelKey;
 
 typedef struct ModelEntry
@@ -148,6 +149,7 @@ static Oid	extension_owner = InvalidOid;
 /* The cache; the hash tables live in the context. */
 static bool registry_stale = false;
 static bool registry_kept = false;
+static uint64 registry_generation = 0;
 static MemoryContext registry_context = NULL;
 static HTAB *handlers = NULL;
 static HTAB *queues = NULL;
@@ -163,6 +165,8 @@ static bool find_extension(Oid *schema);
 static void make_cache(void);
 static HTAB *make_hash(const char *name, Size keysize, Size entrysize,
 					   bool strings);
+static uint32 hash_model(const void *key, Size size);
+static int	match_model(const void *a, const void *b, Size size);
 static void visit_rows(AtqTable table, AtqTable index, int nkeys,
 					   ScanKey keys, RowVisitor visit, void *arg);
 static void read_handler(HeapTuple tuple, TupleDesc desc, void *arg);
@@ -182,6 +186,7 @@ atq_registry_init(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, catalog_changed, (Datum) 0);
 }
 
 /* Also of the relations of models, whose columns plans were made for. */
@@ -306,6 +311,13 @@ atq_registry_context(void)
 	return registry_context;
 }
 
+uint64
+atq_registry_generation(void)
+{
+	make_cache();
+	return registry_generation;
+}
+
 bool
 atq_registry_keep(bool keep)
 {
@@ -325,6 +337,8 @@ atq_registry_forget(void)
 static void
 make_cache(void)
 {
+	HASHCTL		ctl;
+
 	(void) atq_registry_table(ATQ_TABLE_HANDLER);
 	if (registry_context != NULL && !registry_stale)
 		return;
@@ -338,14 +352,21 @@ make_cache(void)
 											 "asynctasq registry",
 											 ALLOCSET_DEFAULT_SIZES);
 	registry_stale = false;
+	registry_generation++;
 	handlers = make_hash("asynctasq handlers", ATQ_NAME_LEN,
 						 sizeof(HandlerEntry), true);
 	queues = make_hash("asynctasq queues", sizeof(int32),
 					   sizeof(QueueEntry), false);
 	lanes = make_hash("asynctasq lanes", sizeof(Oid), sizeof(LaneEntry),
 					  false);
-	models = make_hash("asynctasq models", sizeof(ModelKey),
-					   sizeof(ModelEntry), false);
+	ctl.keysize = sizeof(ModelKey);
+	ctl.entrysize = sizeof(ModelEntry);
+	ctl.hash = hash_model;
+	ctl.match = match_model;
+	ctl.hcxt = registry_context;
+	models = hash_create("asynctasq models", 32, &ctl,
+						 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
+						 HASH_CONTEXT);
 	watched = make_hash("asynctasq watched", sizeof(Oid), sizeof(Oid), false);
 }
 
@@ -360,6 +381,27 @@ make_hash(const char *name, Size keysize, Size entrysize, bool strings)
 	return hash_create(name, 32, &ctl,
 					   HASH_ELEM | HASH_CONTEXT |
 					   (strings ? HASH_STRINGS : HASH_BLOBS));
+}
+
+static uint32
+hash_model(const void *key, Size size)
+{
+	const ModelKey *name = key;
+
+	return hash_bytes((const unsigned char *) name->class_name.data,
+					  name->class_name.len);
+}
+
+static int
+match_model(const void *a, const void *b, Size size)
+{
+	const ModelKey *left = a;
+	const ModelKey *right = b;
+
+	return left->class_name.len != right->class_name.len ||
+		memcmp(left->class_name.data, right->class_name.data,
+			   left->class_name.len) != 0 ||
+		strcmp(left->orm, right->orm) != 0;
 }
 
 /*
@@ -623,33 +665,34 @@ atq_registry_queue_ensure(Oid owner, const char *name)
 AtqModel *
 atq_registry_model(const char *orm, AtqSpan class_name)
 {
-	ModelKey	name;
+	ModelKey	key = {orm, class_name};
 	ModelEntry *entry;
 	AtqModel   *model = NULL;
 	ScanKeyData keys[2];
+	char	   *name;
 
 	make_cache();
-	if (class_name.len >= ATQ_NAME_LEN)
-		return NULL;
-	memset(&name, 0, sizeof(name));
-	strlcpy(name.orm, orm, sizeof(name.orm));
-	memcpy(name.class_name, class_name.data, class_name.len);
-	if (strlen(name.class_name) != class_name.len)
-		return NULL;
-	entry = hash_search(models, &name, HASH_FIND, NULL);
+	entry = hash_search(models, &key, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry->model;
+	if (class_name.len >= ATQ_NAME_LEN ||
+		memchr(class_name.data, '\0', class_name.len) != NULL)
+		return NULL;
+	name = pnstrdup(class_name.data, class_name.len);
 	ScanKeyInit(&keys[0], MODEL_ORM, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(name.orm));
+				CStringGetTextDatum(orm));
 	ScanKeyInit(&keys[1], MODEL_CLASS, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(name.class_name));
+				CStringGetTextDatum(name));
 	visit_rows(ATQ_TABLE_MODEL, ATQ_TABLE_MODEL_KEY, 2, keys, read_model,
 			   &model);
 	if (model == NULL && strcmp(orm, "postgres") == 0)
-		model = make_table_model(name.class_name);
+		model = make_table_model(name);
 	if (model == NULL)
 		return NULL;
-	entry = hash_search(models, &name, HASH_ENTER, NULL);
+	key.orm = model->orm;
+	key.class_name.data = model->class_name;
+	key.class_name.len = strlen(model->class_name);
+	entry = hash_search(models, &key, HASH_ENTER, NULL);
 	entry->model = model;
 	return model;
 }

@@ -134,6 +134,9 @@ extern bool atq_registry_keep(bool keep);
 /* Has the cache emptied at the next look-up. */
 extern void atq_registry_forget(void);
 
+/* Changes whenever what was read from the registry may be out of date. */
+extern uint64 atq_registry_generation(void);
+
 /*
  * Look-ups; NULL when there is none.  A class of the ORM "postgres" that is
  * not registered is the qualified name of a table.

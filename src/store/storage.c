@@ -84,6 +84,7 @@ static Datum get_column(TupleTableSlot *slot, int column);
 static bool text_column_is(TupleTableSlot *slot, int column,
 						   const char *text);
 static bool has_column(TupleTableSlot *slot, int column);
+static TupleTableSlot *take_slot(bool durable, Relation rel);
 static bool delete_task(Relation rel, TupleTableSlot *slot);
 static AtqSpan read_args(Datum args);
 static void read_task(TupleTableSlot *slot, AtqTask *task);
@@ -298,6 +299,30 @@ end_scan(TaskScan *scan)
 	table_close(scan->rel, NoLock);
 }
 
+/*
+ * The slot in which rows of a table are looked at.  It is kept as long as
+ * what is known of the tables, and empty but while a row is looked at.
+ */
+static TupleTableSlot *
+take_slot(bool durable, Relation rel)
+{
+	static TupleTableSlot *slots[2];
+	static uint64 generations[2];
+	uint64		generation = atq_registry_generation();
+	MemoryContext old;
+
+	if (generations[durable] != generation)
+	{
+		old = MemoryContextSwitchTo(atq_registry_context());
+		slots[durable] =
+			MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(rel)),
+									 table_slot_callbacks(rel));
+		MemoryContextSwitchTo(old);
+		generations[durable] = generation;
+	}
+	return slots[durable];
+}
+
 /* False where the row is not to be had; values out of line need a snapshot. */
 static bool
 delete_task(Relation rel, TupleTableSlot *slot)
@@ -330,22 +355,29 @@ atq_storage_take(bool durable, const AtqCandidate *candidate,
 {
 	Relation	rel = table_open(atq_registry_table(task_table(durable)),
 								 RowExclusiveLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TupleTableSlot *slot = take_slot(durable, rel);
 	ItemPointerData tid = candidate->tid;
-	AtqTake		result = ATQ_TAKE_GONE;
+	volatile AtqTake result = ATQ_TAKE_GONE;
 
-	if (table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot) &&
-		DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id)
+	PG_TRY();
 	{
-		if (only != NULL && !text_column_is(slot, TASK_TASK, only))
-			result = ATQ_TAKE_OTHER;
-		else if (delete_task(rel, slot))
+		if (table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot) &&
+			DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id)
 		{
-			read_task(slot, task);
-			result = ATQ_TAKE_DONE;
+			if (only != NULL && !text_column_is(slot, TASK_TASK, only))
+				result = ATQ_TAKE_OTHER;
+			else if (delete_task(rel, slot))
+			{
+				read_task(slot, task);
+				result = ATQ_TAKE_DONE;
+			}
 		}
 	}
-	ExecDropSingleTupleTableSlot(slot);
+	PG_FINALLY();
+	{
+		ExecClearTuple(slot);
+	}
+	PG_END_TRY();
 	table_close(rel, NoLock);
 	return result;
 }

@@ -57,7 +57,8 @@ atq_attempt_begin(AtqAttempt *attempt, AtqSlot *slot, int64 unrun_id)
 static void
 publish(AtqSlot *slot, const AtqAttempt *attempt, int64 unrun_id)
 {
-	char		activity[ATQ_NAME_LEN + 64];
+	char		activity[ATQ_NAME_LEN + 64] = "task ";
+	int			len = strlen(activity);
 
 	SpinLockAcquire(&slot->mutex);
 	slot->task_id = attempt->task.id;
@@ -67,8 +68,10 @@ publish(AtqSlot *slot, const AtqAttempt *attempt, int64 unrun_id)
 	slot->unrun_id = unrun_id;
 	strlcpy(slot->task, attempt->task.task, ATQ_NAME_LEN);
 	SpinLockRelease(&slot->mutex);
-	snprintf(activity, sizeof(activity), "task " INT64_FORMAT ": %s",
-			 attempt->task.id, attempt->task.task);
+	len += pg_lltoa(attempt->task.id, activity + len);
+	activity[len++] = ':';
+	activity[len++] = ' ';
+	strlcpy(activity + len, attempt->task.task, sizeof(activity) - len);
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 

@@ -63,6 +63,8 @@ typedef struct HandlerCall
 	AtqTypeInfo **types;
 	int			ndefaults;		/* of the last parameters */
 	List	   *defaults;		/* expressions */
+	Oid			user;			/* who may execute the function .. */
+	uint64		checked;		/* .. as of this generation of the registry */
 } HandlerCall;
 
 /* Where the arguments of a task are. */
@@ -91,7 +93,7 @@ static HandlerCall *make_call(const AtqHandler *handler,
 static Oid	find_function(const AtqHandler *handler, const char *signature);
 static void read_parameters(HandlerCall *call, HeapTuple tuple,
 							MemoryContext context);
-static void check_execute(Oid function);
+static void check_execute(HandlerCall *call);
 static Size binding_size(const HandlerCall *call);
 static void bind_arguments(Binding *binding, AtqSpan args);
 static void bind_call_form(Binding *binding, AtqReader *reader);
@@ -250,7 +252,7 @@ atq_handler_call(AtqHandler *handler, const AtqTask *task, Jsonb **result,
 	Binding    *binding = palloc0(binding_size(call));
 	Datum		value;
 
-	check_execute(call->function);
+	check_execute(call);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	binding->handler = handler;
@@ -278,7 +280,7 @@ atq_handler_call_batch(AtqHandler *handler, const AtqTask **tasks, int n,
 	Binding   **bindings = palloc(n * sizeof(Binding *));
 	Datum		value;
 
-	check_execute(call->function);
+	check_execute(call);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < n; i++)
@@ -417,13 +419,21 @@ read_parameters(HandlerCall *call, HeapTuple tuple, MemoryContext context)
 		call->defaults = castNode(List, stringToNode(TextDatumGetCString(defaults)));
 }
 
+/* Changes of privileges, of roles and their memberships begin a generation. */
 static void
-check_execute(Oid function)
+check_execute(HandlerCall *call)
 {
-	AclResult	result = atq_function_aclcheck(function, GetUserId());
+	uint64		generation = atq_registry_generation();
+	Oid			user = GetUserId();
+	AclResult	result;
 
+	if (call->checked == generation && call->user == user)
+		return;
+	result = atq_function_aclcheck(call->function, user);
 	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
+		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(call->function));
+	call->user = user;
+	call->checked = generation;
 }
 
 static Size

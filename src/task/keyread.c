@@ -41,6 +41,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "store/registry.h"
 #include "store/relkey.h"
 #include "task/keyread.h"
 
@@ -51,6 +52,9 @@ struct AtqKeyReader
 	int			nkeys;
 	int			positions[ATQ_MAX_KEYS];	/* in the index, of each key */
 	ScanKeyData scan_keys[ATQ_MAX_KEYS];	/* in the index's order */
+	TupleTableSlot *slot;		/* empty but while a row is read */
+	Oid			reader;			/* who may read it all .. */
+	uint64		checked;		/* .. as of this generation of the registry */
 };
 
 static bool is_readable(Relation rel);
@@ -58,18 +62,22 @@ static bool uses_index(AtqKeyReader *reader, Relation rel, Relation index,
 					   const AttrNumber *columns);
 static bool uses_column(AtqKeyReader *reader, Relation rel, Relation index,
 						int position, Form_pg_attribute column);
+static bool may_read_all(AtqKeyReader *reader);
+static Datum copy_row(TupleTableSlot *slot);
 
 AtqKeyReader *
 atq_keyread_make(Relation rel, int nkeys, const AttrNumber *columns,
 				 MemoryContext context)
 {
+	MemoryContext old;
 	AtqKeyReader *reader;
 	ListCell   *lc;
 	bool		found = false;
 
 	if (!is_readable(rel))
 		return NULL;
-	reader = MemoryContextAllocZero(context, sizeof(AtqKeyReader));
+	old = MemoryContextSwitchTo(context);
+	reader = palloc0(sizeof(AtqKeyReader));
 	reader->relation = RelationGetRelid(rel);
 	reader->nkeys = nkeys;
 	foreach(lc, RelationGetIndexList(rel))
@@ -80,10 +88,14 @@ atq_keyread_make(Relation rel, int nkeys, const AttrNumber *columns,
 		found = uses_index(reader, rel, index, columns);
 		index_close(index, AccessShareLock);
 		if (found)
-			return reader;
+			break;
 	}
-	pfree(reader);
-	return NULL;
+	if (found)
+		reader->slot =
+			MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)),
+									 table_slot_callbacks(rel));
+	MemoryContextSwitchTo(old);
+	return found ? reader : NULL;
 }
 
 /* What does not depend on who reads. */
@@ -146,14 +158,11 @@ uses_column(AtqKeyReader *reader, Relation rel, Relation index, int position,
 }
 
 Relation
-atq_keyread_open(const AtqKeyReader *reader)
+atq_keyread_open(AtqKeyReader *reader)
 {
 	Relation	rel;
 
-	if (ExecutorCheckPerms_hook != NULL ||
-		pg_class_aclcheck(reader->relation, GetUserId(),
-						  ACL_SELECT) != ACLCHECK_OK ||
-		check_enable_rls(reader->relation, InvalidOid, true) != RLS_NONE)
+	if (ExecutorCheckPerms_hook != NULL || !may_read_all(reader))
 		return NULL;
 	rel = table_open(reader->relation, NoLock);
 	if (is_readable(rel))
@@ -162,35 +171,79 @@ atq_keyread_open(const AtqKeyReader *reader)
 	return NULL;
 }
 
+/*
+ * Changes of privileges, of row security, of roles and their memberships all
+ * begin a new generation.
+ */
+static bool
+may_read_all(AtqKeyReader *reader)
+{
+	uint64		generation = atq_registry_generation();
+	Oid			user = GetUserId();
+
+	if (reader->checked == generation && reader->reader == user)
+		return true;
+	if (pg_class_aclcheck(reader->relation, user,
+						  ACL_SELECT) != ACLCHECK_OK ||
+		check_enable_rls(reader->relation, InvalidOid, true) != RLS_NONE)
+		return false;
+	reader->reader = user;
+	reader->checked = generation;
+	return true;
+}
+
 bool
 atq_keyread_find(AtqKeyReader *reader, Relation rel, const Datum *keys,
 				 Datum *row)
 {
 	Relation	index = index_open(reader->index, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	IndexScanDesc scan;
-	bool		found;
+	volatile bool found = false;
 
 	for (int i = 0; i < reader->nkeys; i++)
 		reader->scan_keys[reader->positions[i]].sk_argument = keys[i];
 	scan = atq_index_beginscan(rel, index, GetActiveSnapshot(),
 							   reader->nkeys);
 	index_rescan(scan, reader->scan_keys, reader->nkeys, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
-	if (found)
+	PG_TRY();
 	{
-		HeapTuple	tuple;
-
-		slot_getallattrs(slot);
-		tuple = toast_build_flattened_tuple(RelationGetDescr(rel),
-											slot->tts_values,
-											slot->tts_isnull);
-		*row = HeapTupleHeaderGetDatum(tuple->t_data);
+		if (index_getnext_slot(scan, ForwardScanDirection, reader->slot))
+		{
+			*row = copy_row(reader->slot);
+			found = true;
+		}
 	}
+	PG_FINALLY();
+	{
+		ExecClearTuple(reader->slot);
+	}
+	PG_END_TRY();
 	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, NoLock);
 	return found;
+}
+
+/*
+ * The row as a composite value.  One with values out of line is built anew,
+ * and one that is older than its table's last columns, as whoever gets it may
+ * not know their defaults.
+ */
+static Datum
+copy_row(TupleTableSlot *slot)
+{
+	TupleDesc	desc = slot->tts_tupleDescriptor;
+	bool		owned;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &owned);
+
+	if (HeapTupleHasExternal(tuple) ||
+		HeapTupleHeaderGetNatts(tuple->t_data) < desc->natts)
+	{
+		slot_getallattrs(slot);
+		tuple = toast_build_flattened_tuple(desc, slot->tts_values,
+											slot->tts_isnull);
+		return HeapTupleHeaderGetDatum(tuple->t_data);
+	}
+	return heap_copy_tuple_as_datum(tuple, desc);
 }
 
 void

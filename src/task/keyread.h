@@ -26,7 +26,7 @@ extern AtqKeyReader *atq_keyread_make(Relation rel, int nkeys,
  * and nothing is open, where that user's SELECT would not be just this (see
  * keyread.c): then a query will do.
  */
-extern Relation atq_keyread_open(const AtqKeyReader *reader);
+extern Relation atq_keyread_open(AtqKeyReader *reader);
 
 /*
  * Finds the row with these keys under the active snapshot; true, and *row a

@@ -80,6 +80,7 @@ typedef struct Target
 	const char *orm;
 	char	   *class_name;
 	AtqModel   *model;
+	uint64		generation;		/* of the registry, when it was looked up */
 	ModelPlan  *plan;
 	List	   *entries;
 	HTAB	   *index;			/* of the entries, if they are many */
@@ -124,6 +125,7 @@ static void note_reference(const AtqReference *reference, void *arg);
 static Target *find_target(AtqResolution *resolution,
 						   const AtqReference *reference, bool create);
 static Target *make_target(const AtqReference *reference);
+static void look_up_model(Target *target, AtqSpan class_name);
 static AtqModel *find_model(const char *orm, AtqSpan class_name);
 static Entry *find_entry(const Target *target, AtqSpan key);
 static void add_entry(AtqResolution *resolution, Target *target, AtqSpan key);
@@ -222,8 +224,15 @@ make_target(const AtqReference *reference)
 	target->orm = reference->orm;
 	target->class_name = pnstrdup(reference->class_name.data,
 								  reference->class_name.len);
-	target->model = find_model(reference->orm, reference->class_name);
+	look_up_model(target, reference->class_name);
 	return target;
+}
+
+static void
+look_up_model(Target *target, AtqSpan class_name)
+{
+	target->model = find_model(target->orm, class_name);
+	target->generation = atq_registry_generation();
 }
 
 static AtqModel *
@@ -362,7 +371,9 @@ lock_target(Target *target)
 		relation = target->model->relation;
 		if (OidIsValid(relation))
 			LockRelationOid(relation, AccessShareLock);
-		target->model = find_model(target->orm, name);
+		if (target->generation == atq_registry_generation())
+			return;
+		look_up_model(target, name);
 	} while (target->model->relation != relation);
 }
 

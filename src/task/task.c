@@ -92,7 +92,7 @@ static ErrorData *try_unit(Unit *unit);
 static AtqAttempt *take_next(Unit *unit);
 static void begin_attempt(Unit *unit, AtqAttempt *attempt);
 static void add_member(Unit *unit, AtqAttempt *attempt);
-static void start_attempt(AtqAttempt *attempt);
+static void start_attempt(AtqAttempt *attempt, TimestampTz now);
 static AtqHandler *find_handler(AtqAttempt *attempt);
 static void use_handler(AtqAttempt *attempt, AtqHandler *handler);
 static int	unit_room(const Unit *unit);
@@ -288,9 +288,9 @@ begin_attempt(Unit *unit, AtqAttempt *attempt)
 {
 	AtqSlot    *slot = unit->runner->slot;
 
-	start_attempt(attempt);
-	if (unit->runner->next != NULL)
-		attempt->started_at = GetCurrentStatementStartTimestamp();
+	start_attempt(attempt, slot != NULL ?
+				  GetCurrentStatementStartTimestamp() :
+				  GetCurrentTimestamp());
 	if (unit->nmembers == 0)
 		unit->started_at = attempt->started_at;
 	else if (slot != NULL)
@@ -334,13 +334,13 @@ add_member(Unit *unit, AtqAttempt *attempt)
 }
 
 static void
-start_attempt(AtqAttempt *attempt)
+start_attempt(AtqAttempt *attempt, TimestampTz now)
 {
 	AtqQueue   *queue = atq_registry_queue(attempt->task.queue_id);
 
 	attempt->number = attempt->task.attempt + 1;
 	attempt->max_attempts = Max(attempt->task.max_attempts, 1);
-	attempt->started_at = GetCurrentTimestamp();
+	attempt->started_at = now;
 	attempt->role = GetUserId();
 	if (queue != NULL)
 	{
@@ -443,7 +443,7 @@ call_batch(Unit *unit)
 	{
 		int64		us;
 
-		start_attempt(attempt);
+		start_attempt(attempt, unit->started_at);
 		add_member(unit, attempt);
 		use_handler(attempt, unit->handler);
 		unit->members[unit->nmembers - 1].handler_stat =
@@ -544,7 +544,8 @@ cancelled_member(const Unit *unit, const ErrorData *failure)
 static void
 end_unit(Unit *unit, Split *split)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = unit->runner->slot != NULL ?
+		GetCurrentTransactionStopTimestamp() : GetCurrentTimestamp();
 
 	split->done = split->second = unit->seen;
 	if (unit->foreign)
@@ -557,10 +558,11 @@ end_unit(Unit *unit, Split *split)
 	for (int i = 0; i < unit->nmembers; i++)
 	{
 		Member	   *member = &unit->members[i];
-		double		ms = (now - member->started_at) / 1000.0;
 
-		atq_stats_count(member->queue_stat, ATQ_OUTCOME_COMPLETED, ms);
-		atq_stats_count(member->handler_stat, ATQ_OUTCOME_COMPLETED, ms);
+		atq_stats_count(member->queue_stat, ATQ_OUTCOME_COMPLETED,
+						member->started_at, now);
+		atq_stats_count(member->handler_stat, ATQ_OUTCOME_COMPLETED,
+						member->started_at, now);
 	}
 }
 
@@ -659,8 +661,7 @@ settle_absent(const AtqRunner *runner, int64 id, TimestampTz started_at,
 						 &attempt->task) == ATQ_TAKE_DONE;
 	if (found)
 	{
-		start_attempt(attempt);
-		attempt->started_at = started_at;
+		start_attempt(attempt, started_at);
 		attempt->called = true;
 		attempt->cancelled = cancelled;
 		handler = atq_registry_handler(attempt->task.task);
@@ -679,10 +680,10 @@ settle_absent(const AtqRunner *runner, int64 id, TimestampTz started_at,
 static void
 count_outcome(const AtqAttempt *attempt, AtqOutcome outcome)
 {
-	double		ms = (GetCurrentTimestamp() - attempt->started_at) / 1000.0;
+	TimestampTz now = GetCurrentTimestamp();
 
-	atq_stats_count(attempt->queue_stat, outcome, ms);
-	atq_stats_count(attempt->handler_stat, outcome, ms);
+	atq_stats_count(attempt->queue_stat, outcome, attempt->started_at, now);
+	atq_stats_count(attempt->handler_stat, outcome, attempt->started_at, now);
 }
 
 static void
