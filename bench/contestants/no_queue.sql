@@ -18,6 +18,11 @@ BEGIN
 	IF job = 'real' THEN
 		FOR i IN 1 .. n LOOP
 			SELECT * INTO item FROM bench.item AS t WHERE t.id = 1 + i % 100000;
+			PERFORM bench.real(item);
+		END LOOP;
+	ELSIF job = 'real_inline' THEN
+		FOR i IN 1 .. n LOOP
+			SELECT * INTO item FROM bench.item AS t WHERE t.id = 1 + i % 100000;
 			INSERT INTO bench.effect VALUES (item.id, item.name);
 		END LOOP;
 	ELSE

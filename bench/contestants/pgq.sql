@@ -40,6 +40,9 @@ BEGIN
 		FOR item_id IN SELECT ev_data::int FROM pgq.get_batch_events(batch) LOOP
 			IF job = 'real' THEN
 				SELECT * INTO item FROM bench.item AS t WHERE t.id = item_id;
+				PERFORM bench.real(item);
+			ELSIF job = 'real_inline' THEN
+				SELECT * INTO item FROM bench.item AS t WHERE t.id = item_id;
 				INSERT INTO bench.effect VALUES (item.id, item.name);
 			ELSE
 				PERFORM bench.noop(item_id);
