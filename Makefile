@@ -25,14 +25,16 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 # Tests.  pg_regress wants its input in a folder named sql, which here is for
 # what gets installed: it is given a folder of links instead.
 REGRESS = $(patsubst sql_tests/%.sql,%,$(sort $(wildcard sql_tests/*.sql)))
-REGRESS_PREP = tmp_input
+REGRESS_PREP = tmp_input $(TEST_MODULE)
 REGRESS_OPTS = --inputdir=tmp_input
 ISOLATION = $(patsubst sql_tests/specs/%.spec,%,$(sort $(wildcard sql_tests/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=sql_tests --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = sql_tests/t/*.pl
 PROVE_FLAGS = -I sql_tests/t
-EXTRA_CLEAN = tmp_input $(wildcard src/*.o src/*/*.o src/*.bc src/*/*.bc)
+TEST_MODULE = sql_tests/module/atq_test.so
+EXTRA_CLEAN = tmp_input $(TEST_MODULE) $(TEST_MODULE:.so=.o) \
+	$(wildcard src/*.o src/*/*.o src/*.bc src/*/*.bc)
 
 # msgpack-c is named msgpack-c from 6.0 on; its pkg-config file of that time
 # holds a stray -Iinclude.
@@ -82,6 +84,9 @@ tmp_input:
 	ln -sfn ../sql_tests $@/sql
 	ln -sfn ../sql_tests/data $@/data
 
+# Handlers in C for the tests: not installed, loaded by path.
+test-module: $(TEST_MODULE)
+
 # What was given on make's command line or in the environment is passed on.
 SCRIPT_ENV = $(if $(filter-out file default undefined,$(origin PG_CONFIG)),PG_CONFIG='$(PG_CONFIG)')
 
@@ -107,5 +112,5 @@ bench:
 bench-codec:
 	@$(SCRIPT_ENV) bench/codec/run
 
-.PHONY: all demo test test-matrix fuzz bench bench-codec clean distclean \
+.PHONY: all demo test test-module test-matrix fuzz bench bench-codec clean distclean \
 	install uninstall installcheck

@@ -26,8 +26,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_cluster create_tenant app app_fails wait_for query_is
-  python);
+our @EXPORT = qw(new_cluster create_tenant create_test_functions app app_fails
+  wait_for query_is python);
 
 # new_cluster($name, setting => value, ...): a running cluster that preloads
 # the extension.  The pseudo setting "streaming" prepares it for standbys.
@@ -71,6 +71,24 @@ sub create_tenant
 			GRANT USAGE ON SCHEMA asynctasq TO $role;
 			CREATE SCHEMA AUTHORIZATION $role;});
 	}
+	return;
+}
+
+# create_test_functions($node, $db): the functions of sql_tests/module, which
+# misbehave as only C code can, in a schema "test" that anybody may use.
+sub create_test_functions
+{
+	my ($node, $db) = @_;
+	my $module = "$ENV{TESTDIR}/sql_tests/module/atq_test.so";
+	my $sql = 'CREATE SCHEMA test; GRANT USAGE ON SCHEMA test TO PUBLIC;';
+
+	$sql .= "CREATE FUNCTION test.$_ RETURNS void LANGUAGE c AS '$module';"
+	  foreach ('atq_test_segfault()', 'atq_test_kill_self()',
+		'atq_test_kill_at(event text, n int)',
+		'atq_test_loop_uninterruptible(ms int)',
+		'atq_test_swallow_cancel()', 'atq_test_fatal()',
+		'atq_test_panic()', 'atq_test_bad_text()');
+	$node->safe_psql($db, $sql);
 	return;
 }
 

@@ -1,0 +1,180 @@
+/*-------------------------------------------------------------------------
+ *
+ * atq_test.c
+ *	  Handlers that misbehave as only C code can, for the tests.
+ *
+ * It is built for the tests and never installed: they name it by its path
+ * (see create_test_functions in AtqTest.pm).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define BAD_TEXT_BYTES	(10 * 1024 * 1024)
+
+PG_MODULE_MAGIC;
+
+/* The transaction event at which this process kills itself. */
+static XactEvent fatal_event;
+static int	events_left = 0;
+
+static void kill_self(void);
+static void kill_at_event(XactEvent event, void *arg);
+static char *bad_text(int len);
+
+PG_FUNCTION_INFO_V1(atq_test_segfault);
+
+Datum
+atq_test_segfault(PG_FUNCTION_ARGS)
+{
+	volatile char *volatile nowhere = NULL;
+
+	*nowhere = 'x';
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(atq_test_kill_self);
+
+Datum
+atq_test_kill_self(PG_FUNCTION_ARGS)
+{
+	kill_self();
+	PG_RETURN_VOID();
+}
+
+static void
+kill_self(void)
+{
+	kill(MyProcPid, SIGKILL);
+	for (;;)
+		pause();
+}
+
+/*
+ * atq_test_kill_at(event text, n int): this process kills itself at the nth
+ * end of a transaction from here on.  Events: "before commit" (all but the
+ * commit's record is done), "after commit" (the record is written and, unless
+ * synchronous_commit is off, flushed).
+ */
+PG_FUNCTION_INFO_V1(atq_test_kill_at);
+
+Datum
+atq_test_kill_at(PG_FUNCTION_ARGS)
+{
+	static bool registered = false;
+	char	   *event = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	if (strcmp(event, "before commit") == 0)
+		fatal_event = XACT_EVENT_PRE_COMMIT;
+	else if (strcmp(event, "after commit") == 0)
+		fatal_event = XACT_EVENT_COMMIT;
+	else
+		elog(ERROR, "unknown event \"%s\"", event);
+	if (!registered)
+		RegisterXactCallback(kill_at_event, NULL);
+	registered = true;
+	events_left = PG_GETARG_INT32(1);
+	PG_RETURN_VOID();
+}
+
+static void
+kill_at_event(XactEvent event, void *arg)
+{
+	if (event == fatal_event && events_left > 0 && --events_left == 0)
+		kill_self();
+}
+
+/* Neither a cancel nor a request to exit is heard before its time is over. */
+PG_FUNCTION_INFO_V1(atq_test_loop_uninterruptible);
+
+Datum
+atq_test_loop_uninterruptible(PG_FUNCTION_ARGS)
+{
+	TimestampTz start = GetCurrentTimestamp();
+
+	while (!TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
+									   PG_GETARG_INT32(0)))
+		;
+	PG_RETURN_VOID();
+}
+
+/* Goes on for ever, whoever cancels it; only a request to exit ends it. */
+PG_FUNCTION_INFO_V1(atq_test_swallow_cancel);
+
+Datum
+atq_test_swallow_cancel(PG_FUNCTION_ARGS)
+{
+	for (;;)
+	{
+		MemoryContext context = CurrentMemoryContext;
+
+		PG_TRY();
+		{
+			CHECK_FOR_INTERRUPTS();
+			pg_usleep(1000);
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(context);
+			FlushErrorState();
+		}
+		PG_END_TRY();
+	}
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(atq_test_fatal);
+
+Datum
+atq_test_fatal(PG_FUNCTION_ARGS)
+{
+	ereport(FATAL,
+			(errmsg("a handler raised FATAL")));
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(atq_test_panic);
+
+Datum
+atq_test_panic(PG_FUNCTION_ARGS)
+{
+	ereport(PANIC,
+			(errmsg("a handler raised PANIC")));
+	PG_RETURN_VOID();
+}
+
+/* An error of which no text is short, or valid in any encoding. */
+PG_FUNCTION_INFO_V1(atq_test_bad_text);
+
+Datum
+atq_test_bad_text(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_RAISE_EXCEPTION),
+			 errmsg_internal("%s", bad_text(BAD_TEXT_BYTES)),
+			 errdetail_internal("%s", bad_text(BAD_TEXT_BYTES)),
+			 errhint("%s", bad_text(BAD_TEXT_BYTES))));
+	PG_RETURN_VOID();
+}
+
+/* Valid characters, bytes that are none, and a character that is cut off. */
+static char *
+bad_text(int len)
+{
+	char	   *text = palloc(len + 1);
+
+	memset(text, 'x', len);
+	memcpy(text, "bad: \303\251 \377\376 \300\200", 13);
+	text[len - 1] = '\342';
+	text[len] = '\0';
+	return text;
+}
