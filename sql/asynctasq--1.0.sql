@@ -450,6 +450,13 @@ CREATE UNLOGGED TABLE asynctasq.crash_mark (
 COMMENT ON TABLE asynctasq.crash_mark IS
 'One row for each queue that is not durable and has been seen since the last crash, which empties this table too.';
 
+CREATE TABLE asynctasq.crash (
+	last_id pg_catalog.int8 PRIMARY KEY,
+	crashed_at pg_catalog.timestamptz NOT NULL
+);
+COMMENT ON TABLE asynctasq.crash IS
+'Crashes that emptied queues: the last id handed out before each, and when the server found out.';
+
 SELECT pg_catalog.pg_extension_config_dump('asynctasq.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('asynctasq.queue_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('asynctasq.handler', '');
@@ -751,7 +758,7 @@ CREATE FUNCTION asynctasq.task_info(
 	AS 'MODULE_PATHNAME', 'atq_sql_task_info'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION asynctasq.task_info(pg_catalog.int8) IS
-'One task: status is pending, scheduled, running, completed, failed or cancelled, attempt counts the attempts that have started. NULL for a task that is unknown, that has succeeded without a kept result, or that is not of a queue of the caller''s roles. Members of pg_monitor see all tasks, without args and result.';
+'One task: status is pending, scheduled, running, completed, failed or cancelled, attempt counts the attempts that have started. NULL for a task that is unknown, that has succeeded without a kept result, or that is not of a queue of the caller''s roles; where such an id is from before a crash that emptied queues, status is unknown and error an object with message and crashed_at. Members of pg_monitor see all tasks, without args and result.';
 
 -- What shared memory knows. Each shows only what the caller may see.
 CREATE FUNCTION asynctasq.worker_slots(

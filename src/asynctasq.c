@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "base/evidence.h"
 #include "base/guc.h"
 #include "base/lane.h"
 #include "base/stats.h"
@@ -36,6 +37,7 @@ _PG_init(void)
 	atq_guc_init();
 	atq_lane_init();
 	atq_stats_init();
+	atq_evidence_init();
 	atq_registry_init();
 	atq_ddl_init();
 	if (!IsBinaryUpgrade)

@@ -18,6 +18,7 @@
 #include "utils/guc.h"
 
 #include "base/guc.h"
+#include "base/lane.h"
 
 bool		atq_enabled = true;
 int			atq_max_workers = 4;
@@ -62,7 +63,7 @@ define_worker_settings(void)
 	DefineCustomIntVariable("asynctasq.max_workers",
 							"Sets the maximum number of worker processes of all databases and roles together.",
 							"Each also needs one of max_worker_processes.",
-							&atq_max_workers, 4, 1, 256,
+							&atq_max_workers, 4, 1, ATQ_MAX_WORKERS,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("asynctasq.workers_per_lane",
 							"Sets the maximum number of worker processes of one role in one database.",

@@ -566,12 +566,39 @@ atq_slot_running(Oid database, int64 task_id)
 		if (slot->lane < 0 || slot->database != database)
 			continue;
 		SpinLockAcquire(&slot->mutex);
-		if (slot->task_id == task_id)
+		if (slot->task_id == task_id || slot->settling_id == task_id)
 			found = i;
 		SpinLockRelease(&slot->mutex);
 	}
 	LWLockRelease(atq_shared->lock);
 	return found;
+}
+
+bool
+atq_slot_settle(AtqSlot *slot, int64 task_id)
+{
+	bool		free = true;
+
+	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < atq_shared->nslots && free; i++)
+	{
+		AtqSlot    *other = &atq_shared->slots[i];
+
+		if (other == slot || other->lane < 0 ||
+			other->database != slot->database)
+			continue;
+		SpinLockAcquire(&other->mutex);
+		free = other->task_id != task_id && other->settling_id != task_id;
+		SpinLockRelease(&other->mutex);
+	}
+	if (free)
+	{
+		SpinLockAcquire(&slot->mutex);
+		slot->settling_id = task_id;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(atq_shared->lock);
+	return free;
 }
 
 int

@@ -26,6 +26,7 @@
 #include "storage/lwlock.h"
 #include "storage/spin.h"
 
+#define ATQ_MAX_WORKERS 256
 #define ATQ_MAX_LANES	512
 #define ATQ_MAX_LINES	8192
 #define ATQ_MAX_ORPHANS	16
@@ -56,7 +57,10 @@ typedef struct AtqLine
 	bool		drained;		/* the last claim saw the end */
 } AtqLine;
 
-/* An attempt that its worker did not survive, to be settled by the next. */
+/*
+ * An attempt that its worker, but not the server, did not survive, to be
+ * settled by the next.
+ */
 typedef struct AtqOrphan
 {
 	int64		task_id;
@@ -109,6 +113,8 @@ typedef struct AtqSlot
 	TimestampTz idle_since;
 	int64		tasks_done;
 	int64		task_id;		/* running now, or 0 */
+	int64		settling_id;	/* whose attempt ended with another process and
+								 * is being settled, or 0 */
 	int32		queue_id;
 	int			attempt;		/* of the running task, from 1 */
 	TimestampTz task_started_at;
@@ -217,7 +223,10 @@ extern void atq_launcher_wake(void);
  */
 extern bool atq_slot_read(int slot, AtqSlot *copy);
 
-/* The slot whose worker runs a task of this database now, or -1. */
+/*
+ * The slot whose worker runs a task of this database now, or settles it, or
+ * -1.
+ */
 extern int	atq_slot_running(Oid database, int64 task_id);
 
 /*
@@ -225,6 +234,12 @@ extern int	atq_slot_running(Oid database, int64 task_id);
  * transaction, or which is that; *copy is the slot as of atq_slot_read.
  */
 extern int	atq_slot_holding(Oid database, int64 task_id, AtqSlot *copy);
+
+/*
+ * Says that a slot's worker settles a task of its database; false when another
+ * one does, or runs it.  Undone by setting settling_id to 0.
+ */
+extern bool atq_slot_settle(AtqSlot *slot, int64 task_id);
 
 /* Whether a slot holds the task; its mutex must be held. */
 extern bool atq_slot_holds(const AtqSlot *slot, int64 task_id);

@@ -23,6 +23,9 @@
  * would be restarted for ever.  Its lane is given a growing pause instead
  * (worker.c, set_backoff).
  *
+ * When the server crashes again and again soon after workers were started,
+ * the next ones wait (pause_after_crashes_ms).
+ *
  * When the launcher itself fails, the postmaster restarts it; it finds the
  * slots as they are and goes on.
  *
@@ -52,6 +55,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/evidence.h"
 #include "base/guc.h"
 #include "base/lane.h"
 #include "base/stats.h"
@@ -63,6 +67,8 @@
 #define SHARE_MS		1000
 #define STARVED_MS		50		/* how soon to look again for a free slot */
 #define START_RETRY_MS	1000
+#define CRASH_PAUSE_MS	1000	/* after the second of several crashes */
+#define CRASH_PAUSE_MAX_MS	60000
 #define START_LIMIT_MS	60000	/* after which a start is given up */
 
 /* What the launcher sees of a lane in one turn. */
@@ -85,6 +91,7 @@ static BackgroundWorkerHandle **handles = NULL;
 static bool warned = false;
 
 static void clear_procno(int code, Datum arg);
+static int	pause_after_crashes_ms(void);
 static void scan_databases(bool all);
 static List *list_databases(void);
 static void forget_dropped(List *databases);
@@ -122,6 +129,7 @@ void
 atq_launcher_main(Datum arg)
 {
 	TimestampTz next_scan = 0;
+	TimestampTz begin;
 	bool		first = true;
 	uint32		wait_event;
 
@@ -137,6 +145,8 @@ atq_launcher_main(Datum arg)
 	on_shmem_exit(clear_procno, (Datum) 0);
 	pg_atomic_write_u32(&atq_shared->launcher_procno, atq_my_procno());
 
+	begin = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										pause_after_crashes_ms());
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
@@ -156,7 +166,7 @@ atq_launcher_main(Datum arg)
 			first = false;
 			next_scan = now + atq_sweep_interval_s * USECS_PER_SEC;
 		}
-		wake = serve_lanes(now);
+		wake = now >= begin ? serve_lanes(now) : begin;
 		wake = Min(wake, next_scan);
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -164,6 +174,25 @@ atq_launcher_main(Datum arg)
 						 wait_event);
 		ResetLatch(MyLatch);
 	}
+}
+
+/*
+ * A first crash may be anybody's doing; one that follows soon after workers
+ * were started again may be a task's.
+ */
+static int
+pause_after_crashes_ms(void)
+{
+	int			crashes = atq_evidence_crashes();
+	int			ms;
+
+	if (crashes < 2)
+		return 0;
+	ms = Min(CRASH_PAUSE_MS << Min(crashes - 2, 10), CRASH_PAUSE_MAX_MS);
+	ereport(LOG,
+			(errmsg("server has crashed %d times in a row soon after workers were started: starting none for %d ms",
+					crashes, ms)));
+	return ms;
 }
 
 static void
@@ -406,12 +435,15 @@ start_worker(int lane, int slot_index, const LaneView *view)
 	slot->pid = 0;
 	slot->release = false;
 	slot->task_id = 0;
+	slot->settling_id = 0;
 	slot->queue_id = 0;
 	slot->unrun_id = ATQ_ID_NONE;
 	slot->started_at = GetCurrentTimestamp();
 	SpinLockRelease(&slot->mutex);
 	LWLockRelease(atq_shared->lock);
 
+	if (OidIsValid(view->role))
+		atq_evidence_worker_started(GetCurrentTimestamp());
 	memset(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
 		BGWORKER_BACKEND_DATABASE_CONNECTION;

@@ -11,7 +11,8 @@
  *
  * The queues that are not durable have a row each in asynctasq.crash_mark,
  * which is unlogged like their tasks: where the row is missing, a crash has
- * emptied both.
+ * emptied both.  So are the tables of a database that comes from a backup, a
+ * dump or a standby.
  *
  * The scanner connects as the bootstrap superuser and calls no user code: the
  * only tables it touches are our own, through their access methods or with
@@ -29,12 +30,14 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "base/evidence.h"
 #include "base/guc.h"
 #include "process/worker.h"
 #include "store/storage.h"
 
 static bool any_emptied(void);
 static void note_crashes(void);
+static void note_crash(int64 last_id, TimestampTz crashed_at);
 static void scan_queue(const AtqQueue *queue);
 static void remove_old_results(void);
 
@@ -89,6 +92,10 @@ static void
 note_crashes(void)
 {
 	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TIMESTAMPTZOID};
+	TimestampTz crashed_at;
+	int64		last_id;
+	Datum		values[1];
 	AtqSpi		spi;
 	uint64		n;
 
@@ -98,6 +105,11 @@ note_crashes(void)
 		atq_spi_end(&spi);
 		return;
 	}
+	last_id = atq_evidence_old_id(atq_registry_table(ATQ_TABLE_TASK_ID_SEQ),
+								  &crashed_at);
+	if (crashed_at == 0)
+		crashed_at = GetCurrentTimestamp();
+	values[0] = TimestampTzGetDatum(crashed_at);
 	n = atq_spi_run(&plan,
 					"WITH emptied AS ("
 					"INSERT INTO asynctasq.crash_mark (queue_id) "
@@ -106,17 +118,35 @@ note_crashes(void)
 					"SELECT FROM asynctasq.crash_mark WHERE "
 					"queue_id OPERATOR(pg_catalog.=) queue.id) "
 					"ON CONFLICT DO NOTHING RETURNING queue_id) "
-					"UPDATE asynctasq.queue SET lost = NULL, "
-					"lost_at = pg_catalog.clock_timestamp() "
+					"UPDATE asynctasq.queue SET lost = NULL, lost_at = $1 "
 					"FROM emptied WHERE id OPERATOR(pg_catalog.=) queue_id",
-					0, NULL, NULL, NULL, SPI_OK_UPDATE);
+					1, types, values, NULL, SPI_OK_UPDATE);
+	if (last_id > 0)
+		note_crash(last_id, crashed_at);
 	atq_spi_end(&spi);
 	if (n > 0)
 		ereport(WARNING,
-				(errmsg("a crash of the server has emptied " UINT64_FORMAT " queues that are not durable",
+				(errmsg("recovery of the server has emptied " UINT64_FORMAT " queues that are not durable",
 						n),
-				 errdetail("Column lost_at of asynctasq.stat_queues shows them.")));
+				 errdetail("Column lost_at of asynctasq.stat_queues shows them."),
+				 errhint("Tasks of durable queues survive a crash, are in backups and on standbys.")));
 	CommandCounterIncrement();
+}
+
+/* What task_info() says of ids that it does not know. */
+static void
+note_crash(int64 last_id, TimestampTz crashed_at)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {INT8OID, TIMESTAMPTZOID};
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(last_id);
+	values[1] = TimestampTzGetDatum(crashed_at);
+	atq_spi_run(&plan,
+				"INSERT INTO asynctasq.crash (last_id, crashed_at) "
+				"VALUES ($1, $2) ON CONFLICT DO NOTHING",
+				2, types, values, NULL, SPI_OK_INSERT);
 }
 
 static void

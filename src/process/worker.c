@@ -16,6 +16,9 @@
  * that attempt.  So a FATAL error costs the task an attempt, and nothing
  * else.
  *
+ * Of a crash of the server the slots do not survive, but the evidence does
+ * (base/evidence.c), which workers of the lane settle in the same way.
+ *
  * Signals: SIGTERM ends the worker (die), SIGINT cancels the running task if
  * there is one, SIGHUP reloads.  A SIGINT between tasks is ignored, so it
  * cannot hit the next one; one that cancel() sent names its task in the slot.
@@ -44,6 +47,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
+#include "storage/pmsignal.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
@@ -53,6 +57,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/evidence.h"
 #include "base/guc.h"
 #include "process/worker.h"
 #include "task/claim.h"
@@ -79,6 +84,7 @@ static void detach(int code, Datum arg);
 static void leave_orphan(void);
 static void set_backoff(void);
 static void cancel_task(SIGNAL_ARGS);
+static void quit_in_crash(SIGNAL_ARGS);
 static void connect_to(const AtqWorkerStart *start);
 static void apply_settings(void);
 static void run_lane(void);
@@ -118,6 +124,7 @@ atq_worker_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGINT, cancel_task);
 	pqsignal(SIGTERM, die);
+	pqsignal(SIGQUIT, quit_in_crash);
 	BackgroundWorkerUnblockSignals();
 	if (!attach(&start))
 		proc_exit(0);
@@ -146,7 +153,8 @@ attach(const AtqWorkerStart *start)
 		mine->pgprocno = atq_my_procno();
 		mine->started_at = mine->idle_since = GetCurrentTimestamp();
 		mine->tasks_done = 0;
-		mine->task_id = mine->cancel_id = mine->cancelled_id = 0;
+		mine->task_id = mine->settling_id = 0;
+		mine->cancel_id = mine->cancelled_id = 0;
 		mine->queue_id = 0;
 		mine->unrun_id = ATQ_ID_NONE;
 		mine->nmembers = 0;
@@ -162,11 +170,16 @@ attach(const AtqWorkerStart *start)
 	return ours;
 }
 
-/* However the process ends, short of a crash. */
+/*
+ * However the process ends, short of a crash.  The end of the postmaster is a
+ * crash, of which there is evidence.
+ */
 static void
 detach(int code, Datum arg)
 {
 	leave_orphan();
+	if (PostmasterIsAlive())
+		atq_evidence_end(slot);
 	if (claim != NULL)
 		atq_claim_release(claim, slot);
 	set_backoff();
@@ -175,6 +188,7 @@ detach(int code, Datum arg)
 	slot->state = ATQ_SLOT_FREE;
 	slot->pid = 0;
 	slot->task_id = 0;
+	slot->settling_id = 0;
 	slot->queue_id = 0;
 	slot->release = false;
 	SpinLockRelease(&slot->mutex);
@@ -250,6 +264,15 @@ cancel_task(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
+/* SIGQUIT: another process has crashed, or the server stops at once. */
+static void
+quit_in_crash(SIGNAL_ARGS)
+{
+	if (slot != NULL)
+		atq_evidence_told_to_quit(slot);
+	SignalHandlerForCrashExit(postgres_signal_arg);
+}
+
 static void
 connect_to(const AtqWorkerStart *start)
 {
@@ -305,11 +328,16 @@ should_exit(void)
 	return !atq_enabled || slot->release;
 }
 
-/* Settles what workers of this lane left when they died. */
+/* Settles what workers of this lane left when they or the server died. */
 static void
 settle_orphans(void)
 {
 	AtqLane    *mine = &atq_shared->lanes[lane];
+	AtqCrashed	crashed = {0};
+
+	while (atq_evidence_next(slot->database, slot->role, crashed.task_id,
+							 &crashed))
+		atq_task_settle_crashed(&worker_runner, &crashed);
 
 	while (mine->norphans > 0)
 	{
@@ -480,7 +508,11 @@ wait_for_work(void)
 	deadline = TimestampTzPlusMilliseconds(slot->idle_since,
 										   atq_worker_idle_timeout_ms);
 	if (now >= deadline && atq_shared->lanes[lane].next_due > deadline)
+	{
+		if (atq_shared->lanes[lane].next_due == DT_NOEND)
+			atq_evidence_clear_suspects(slot->database, slot->role);
 		return false;
+	}
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 idle_wait_ms(now, deadline), idle_wait_event);
 	if (sibling_holds_claim())

@@ -38,6 +38,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "base/evidence.h"
 #include "store/storage.h"
 #include "wire/type.h"
 
@@ -108,7 +109,15 @@ ready_index(bool durable)
 int64
 atq_storage_next_id(void)
 {
-	return nextval_internal(atq_registry_table(ATQ_TABLE_TASK_ID_SEQ), false);
+	Oid			sequence = atq_registry_table(ATQ_TABLE_TASK_ID_SEQ);
+	int64		id;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		id = nextval_internal(sequence, false);
+	} while (!atq_evidence_new_id(sequence, id));
+	return id;
 }
 
 uint64		atq_storage_inserts = 0;

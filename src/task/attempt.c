@@ -27,6 +27,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "base/evidence.h"
 #include "task/attempt.h"
 #include "wire/jsonform.h"
 
@@ -68,6 +69,8 @@ publish(AtqSlot *slot, const AtqAttempt *attempt, int64 unrun_id)
 	slot->unrun_id = unrun_id;
 	strlcpy(slot->task, attempt->task.task, ATQ_NAME_LEN);
 	SpinLockRelease(&slot->mutex);
+	atq_evidence_begin(slot, attempt->task.id, attempt->number,
+					   attempt->started_at);
 	len += pg_lltoa(attempt->task.id, activity + len);
 	activity[len++] = ':';
 	activity[len++] = ' ';
@@ -89,6 +92,8 @@ atq_attempt_add_member(AtqSlot *slot, int64 task_id)
 void
 atq_attempt_keep_only(AtqSlot *slot, int64 task_id)
 {
+	if (task_id == 0)
+		atq_evidence_end(slot);
 	SpinLockAcquire(&slot->mutex);
 	slot->nmembers = 0;
 	slot->task_id = task_id;
@@ -110,6 +115,7 @@ atq_attempt_settled(AtqSlot *slot, int ntasks)
 		   !pg_atomic_compare_exchange_u64(&atq_shared->last_commit, &known,
 										   commit))
 		;
+	atq_evidence_end(slot);
 	SpinLockAcquire(&slot->mutex);
 	slot->nmembers = 0;
 	slot->task_id = 0;

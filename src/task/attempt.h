@@ -50,6 +50,7 @@ typedef struct AtqAttempt
 	TimestampTz started_at;
 	bool		called;			/* the arguments were bound, the handler
 								 * itself was reached */
+	bool		crashed;		/* the server did: settled afterwards */
 	bool		timed_out;
 	bool		cancelled;		/* cancel() meant this task */
 } AtqAttempt;

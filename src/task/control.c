@@ -84,7 +84,8 @@ typedef enum TaskPlace
 {
 	PLACE_TASK,
 	PLACE_DEAD_LETTER,
-	PLACE_RESULT
+	PLACE_RESULT,
+	PLACE_NONE
 } TaskPlace;
 
 typedef struct TaskLook
@@ -110,6 +111,7 @@ static bool may_control(Oid owner);
 static bool may_see(Oid owner);
 static bool look_up(int64 id, bool with_args, TaskLook *look);
 static bool read_look(TaskLook *look);
+static bool look_for_crash(int64 id, TaskLook *look);
 static void show_running(int64 id, TaskLook *look);
 static bool cancel_running(int64 id);
 static bool cancel_waiting(int64 id);
@@ -148,7 +150,7 @@ atq_sql_task_info(PG_FUNCTION_ARGS)
 
 	if (atq_attempt_current != NULL && atq_attempt_current->task.id == id)
 		return atq_sql_current_task(fcinfo);
-	if (!look_up(id, true, &look))
+	if (!look_up(id, true, &look) && !look_for_crash(id, &look))
 		PG_RETURN_NULL();
 	if (look.place == PLACE_TASK)
 		show_running(id, &look);
@@ -270,6 +272,49 @@ read_look(TaskLook *look)
 	look->place = (TaskPlace) DatumGetInt32(look->values[LOOK_PLACE]);
 	look->xmin = DatumGetTransactionId(look->values[LOOK_XMIN]);
 	return true;
+}
+
+/*
+ * Of a task that is in no place but has an id from before a crash that emptied
+ * queues, nobody can say whether it had ended; false when there is no such
+ * crash.
+ */
+static bool
+look_for_crash(int64 id, TaskLook *look)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {INT8OID};
+	Datum		values[1];
+	AtqSpi		spi;
+	bool		found;
+	bool		isnull;
+
+	values[0] = Int64GetDatum(id);
+	atq_spi_begin(&spi);
+	found = id > 0 &&
+		atq_spi_run(&plan,
+					"SELECT pg_catalog.jsonb_build_object('message', "
+					"'task has ended or was lost in a crash of the server', "
+					"'crashed_at', crashed_at) FROM asynctasq.crash "
+					"WHERE last_id OPERATOR(pg_catalog.>=) $1 "
+					"ORDER BY last_id LIMIT 1",
+					1, types, values, NULL, SPI_OK_SELECT) > 0;
+	if (found)
+	{
+		memset(look->nulls, true, sizeof(look->nulls));
+		look->place = PLACE_NONE;
+		look->values[INFO_ID] = Int64GetDatum(id);
+		look->values[INFO_ERROR] = SPI_datumTransfer(look_column(0, &isnull),
+													 false, -1);
+		look->nulls[INFO_ID] = look->nulls[INFO_ERROR] = false;
+	}
+	atq_spi_end(&spi);
+	if (found)
+	{
+		look->values[INFO_STATUS] = CStringGetTextDatum("unknown");
+		look->nulls[INFO_STATUS] = false;
+	}
+	return found;
 }
 
 /* Puts in what the slot knows of a task that runs. */

@@ -15,6 +15,10 @@
  * are clamped, and if it fails all the same it is tried once more with
  * nothing but the SQLSTATE.
  *
+ * A crash of the server must not come again and again: when one has ended the
+ * attempt, should_retry, which may be its cause, is not called, and on_failure
+ * is called when the outcome has reached the disk.
+ *
  * Some failures are final, whatever max_attempts says: no further attempt can
  * change that the handler does not exist or that the arguments do not fit it.
  *
@@ -27,6 +31,7 @@
 #include <math.h>
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -37,6 +42,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/evidence.h"
 #include "store/notice.h"
 #include "task/dispatch.h"
 #include "task/handler.h"
@@ -101,7 +107,12 @@ atq_settle_failure(const AtqRunner *runner, AtqAttempt *attempt,
 		(void) try_record(runner, attempt, outcome, &plan,
 						  error_json(attempt, failure, false), true,
 						  &recorded);
-	if (outcome == ATQ_OUTCOME_FAILED && recorded && plan.notify)
+	plan.notify = plan.notify && outcome == ATQ_OUTCOME_FAILED && recorded;
+	if (attempt->crashed || plan.notify)
+		XLogFlush(XactLastCommitEnd);
+	if (attempt->crashed)
+		atq_evidence_settled(MyDatabaseId, attempt->task.id);
+	if (plan.notify)
 		notify_handler(runner, attempt, error);
 	return outcome;
 }
@@ -136,8 +147,8 @@ make_plan(const AtqRunner *runner, const AtqAttempt *attempt, bool final,
 		plan->notify = handler != NULL && handler->on_failure != NULL &&
 			handler->role == attempt->role;
 		plan->delay_us = retry_delay(attempt, handler);
-		if (!final && handler != NULL && handler->should_retry != NULL &&
-			handler->role == attempt->role)
+		if (!final && !attempt->crashed && handler != NULL &&
+			handler->should_retry != NULL && handler->role == attempt->role)
 			plan->retry = ask_handler(attempt, handler, error);
 		runner->commit();
 	}

@@ -36,6 +36,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/evidence.h"
 #include "base/guc.h"
 #include "task/handler.h"
 #include "task/settle.h"
@@ -61,6 +62,7 @@ typedef struct Unit
 	int			seen;			/* .. that were */
 	AtqHandler *handler;		/* of all members; NULL before the first */
 	int			batch_size;		/* the handler's; 0: one task at a time */
+	bool		suspect;		/* its first task must be alone */
 	bool		foreign;		/* the last row seen is being settled by
 								 * another worker */
 	int			nmembers;
@@ -84,6 +86,17 @@ typedef struct Split
 	int			ended;			/* tasks that have got an outcome */
 } Split;
 
+/* An attempt of which only the task's id is left. */
+typedef struct Absent
+{
+	int64		id;
+	int			number;			/* of the one that a crash ended, else 0 */
+	TimestampTz started_at;
+	bool		cancelled;
+	bool		evidence;		/* this worker says of no other one that it is
+								 * under way */
+} Absent;
+
 static void run_all(const AtqRunner *runner, bool durable,
 					const AtqCandidate *candidates, int n, AtqRun *run);
 static void run_unit(Unit *unit, Split *split);
@@ -94,6 +107,7 @@ static void begin_attempt(Unit *unit, AtqAttempt *attempt);
 static void add_member(Unit *unit, AtqAttempt *attempt);
 static void start_attempt(AtqAttempt *attempt, TimestampTz now);
 static AtqHandler *find_handler(AtqAttempt *attempt);
+static bool is_suspect(const Unit *unit, int64 id);
 static void use_handler(AtqAttempt *attempt, AtqHandler *handler);
 static int	unit_room(const Unit *unit);
 static bool may_go_on(Unit *unit);
@@ -106,8 +120,7 @@ static int	cancelled_member(const Unit *unit, const ErrorData *failure);
 static void end_unit(Unit *unit, Split *split);
 static void split_unit(Unit *unit, const ErrorData *failure, Split *split);
 static void settle_member(Unit *unit, int i, const ErrorData *failure);
-static void settle_absent(const AtqRunner *runner, int64 id,
-						  TimestampTz started_at, bool cancelled,
+static bool settle_absent(const AtqRunner *runner, const Absent *absent,
 						  const ErrorData *failure);
 static void count_outcome(const AtqAttempt *attempt, AtqOutcome outcome);
 static void report_context(void *arg);
@@ -263,6 +276,8 @@ take_next(Unit *unit)
 	{
 		const AtqCandidate *candidate = &unit->candidates[unit->seen];
 
+		if (unit->batch_size > 0 && is_suspect(unit, candidate->id))
+			return NULL;
 		switch (atq_storage_take(unit->durable, candidate, only,
 								 &attempt->task))
 		{
@@ -303,6 +318,8 @@ begin_attempt(Unit *unit, AtqAttempt *attempt)
 	{
 		unit->handler = find_handler(attempt);
 		unit->batch_size = unit->handler->batch_size;
+		unit->suspect = unit->batch_size > 0 &&
+			is_suspect(unit, attempt->task.id);
 	}
 	use_handler(attempt, unit->handler);
 	unit->members[unit->nmembers - 1].handler_stat = attempt->handler_stat;
@@ -380,10 +397,22 @@ use_handler(AtqAttempt *attempt, AtqHandler *handler)
 	attempt->handler_stat = handler->stat;
 }
 
+/* Whether the task may have crashed the server as one of a batch. */
+static bool
+is_suspect(const Unit *unit, int64 id)
+{
+	const AtqSlot *slot = unit->runner->slot;
+
+	return slot != NULL &&
+		atq_evidence_suspect(slot->database, slot->role, id);
+}
+
 /* How many members the unit may have. */
 static int
 unit_room(const Unit *unit)
 {
+	if (unit->suspect)
+		return 1;
 	if (unit->batch_size > 0)
 		return Min(unit->batch_size, ATQ_MAX_MEMBERS);
 	if (unit->runner->next == NULL || XactIsoLevel != XACT_READ_COMMITTED)
@@ -456,6 +485,9 @@ call_batch(Unit *unit)
 	}
 	if (unit->foreign)
 		return;
+	if (unit->nmembers > 1 && unit->runner->slot != NULL)
+		atq_evidence_batch(unit->runner->slot,
+						   unit->members[unit->nmembers - 1].id);
 
 	tasks = palloc(unit->nmembers * sizeof(AtqTask *));
 	for (int i = 0; i < unit->nmembers; i++)
@@ -624,25 +656,59 @@ settle_member(Unit *unit, int i, const ErrorData *failure)
 					  atq_settle_failure(unit->runner, attempt, failure));
 	}
 	else
-		settle_absent(unit->runner, member->id, member->started_at,
-					  cancelled, failure);
+	{
+		Absent		absent = {0};
+
+		absent.id = member->id;
+		absent.started_at = member->started_at;
+		absent.cancelled = cancelled;
+		(void) settle_absent(unit->runner, &absent, failure);
+	}
 }
 
 void
 atq_task_settle_orphan(const AtqRunner *runner, const AtqOrphan *orphan)
 {
 	ErrorData	failure = {0};
+	Absent		absent = {0};
 
+	if (!atq_slot_settle(runner->slot, orphan->task_id))
+		return;
 	failure.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
 	failure.message = "worker was terminated while it ran the task";
-	settle_absent(runner, orphan->task_id, orphan->started_at, false,
-				  &failure);
+	absent.id = orphan->task_id;
+	absent.started_at = orphan->started_at;
+	absent.evidence = true;
+	(void) settle_absent(runner, &absent, &failure);
+	runner->slot->settling_id = 0;
 }
 
-/* Settles an attempt of which only the task's id is left. */
-static void
-settle_absent(const AtqRunner *runner, int64 id, TimestampTz started_at,
-			  bool cancelled, const ErrorData *failure)
+void
+atq_task_settle_crashed(const AtqRunner *runner, const AtqCrashed *crashed)
+{
+	ErrorData	failure = {0};
+	Absent		absent = {0};
+
+	if (!atq_slot_settle(runner->slot, crashed->task_id))
+		return;
+	failure.sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
+	failure.message = "server crashed while running";
+	absent.id = crashed->task_id;
+	absent.number = crashed->attempt;
+	absent.started_at = crashed->started_at;
+	absent.evidence = true;
+	if (!settle_absent(runner, &absent, &failure))
+		atq_evidence_settled(MyDatabaseId, crashed->task_id);
+	runner->slot->settling_id = 0;
+}
+
+/*
+ * Settles an attempt of which only the task's id is left; false when there is
+ * nothing to settle.
+ */
+static bool
+settle_absent(const AtqRunner *runner, const Absent *absent,
+			  const ErrorData *failure)
 {
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(old, "asynctasq orphan",
@@ -656,14 +722,19 @@ settle_absent(const AtqRunner *runner, int64 id, TimestampTz started_at,
 	attempt = MemoryContextAllocZero(context, sizeof(AtqAttempt));
 	runner->begin();
 	MemoryContextSwitchTo(context);
-	found = atq_storage_find(id, &durable, &candidate) &&
+	found = atq_storage_find(absent->id, &durable, &candidate) &&
 		atq_storage_take(durable, &candidate, NULL,
 						 &attempt->task) == ATQ_TAKE_DONE;
 	if (found)
 	{
-		start_attempt(attempt, started_at);
+		start_attempt(attempt, absent->started_at);
+		found = absent->number == 0 || absent->number == attempt->number;
+	}
+	if (found)
+	{
 		attempt->called = true;
-		attempt->cancelled = cancelled;
+		attempt->crashed = absent->number != 0;
+		attempt->cancelled = absent->cancelled;
 		handler = atq_registry_handler(attempt->task.task);
 		if (handler != NULL && handler->role == attempt->role)
 			use_handler(attempt, handler);
@@ -671,10 +742,18 @@ settle_absent(const AtqRunner *runner, int64 id, TimestampTz started_at,
 	runner->abort();
 	MemoryContextSwitchTo(context);
 	if (found)
+	{
+		if (absent->evidence)
+			atq_evidence_begin(runner->slot, absent->id, attempt->number,
+							   attempt->started_at);
 		count_outcome(attempt,
 					  atq_settle_failure(runner, attempt, failure));
+		if (absent->evidence)
+			atq_evidence_end(runner->slot);
+	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+	return found;
 }
 
 static void

@@ -8,6 +8,7 @@
 #ifndef ATQ_TASK_TASK_H
 #define ATQ_TASK_TASK_H
 
+#include "base/evidence.h"
 #include "base/lane.h"
 #include "task/attempt.h"
 
@@ -34,5 +35,12 @@ extern int	atq_task_run(const AtqRunner *runner, bool durable,
  */
 extern void atq_task_settle_orphan(const AtqRunner *runner,
 								   const AtqOrphan *orphan);
+
+/*
+ * Settles an attempt that a crash of the server has ended, as a failure with
+ * SQLSTATE 57P02, unless another worker does.
+ */
+extern void atq_task_settle_crashed(const AtqRunner *runner,
+									const AtqCrashed *crashed);
 
 #endif							/* ATQ_TASK_TASK_H */
