@@ -70,6 +70,15 @@ app($node, 'shop', 'app', q{
 		max_attempts => 1, on_failure => 'crash_at_last(jsonb, jsonb)');
 	SELECT asynctasq.register_handler('unsafe', 'work(text, text)', retry_delay => '0 s');});
 
+# The session may be gone with the server before it has said good-bye.
+sub dispatch
+{
+	my ($sql) = @_;
+
+	$node->psql('shop', $sql, extra_params => [ '-U', 'app' ]);
+	return;
+}
+
 # After a clean restart, the tasks of $sql must leave the given dead letters
 # (task, attempts, SQLSTATE) and effects (number of tasks, of effects, highest
 # attempt) with so many crashes.
@@ -82,9 +91,9 @@ sub outcome_is
 	$node->safe_psql('shop', 'DELETE FROM asynctasq.dead_letter');
 	$node->restart;
 	$offset = -s $node->logfile;
-	app($node, 'shop', 'app', $sql);
+	dispatch($sql);
 	wait_for($node, 'shop', q{
-		SELECT pg_backend_pid() IS NOT NULL AND count(*) = 0 FROM asynctasq.tasks});
+		SELECT count(*) = 0 FROM asynctasq.tasks});
 	wait_for($node, 'shop',
 		"SELECT coalesce(string_agg(concat_ws(' ', task, attempt, error ->> 'sqlstate', error ->> 'message'), ','), '') FROM asynctasq.dead_letters",
 		$dead);
@@ -127,7 +136,7 @@ outcome_is("BEGIN;" . sprintf($ninety_nine, 'tells', 'segfault') . "COMMIT;",
 # What is not durable is gone with the first crash.
 $node->restart;
 my $offset = -s $node->logfile;
-app($node, 'shop', 'app', q{
+dispatch(q{
 	SELECT asynctasq.dispatch('unsafe', asynctasq.args('what', 'poison', 'how', 'segfault'))});
 $node->wait_for_log(qr/recovery of the server has emptied 1 queues/, $offset);
 query_is($node, 'shop', 'SELECT count(*) FROM asynctasq.tasks', '0', 'an unlogged poison is lost');
@@ -152,7 +161,7 @@ foreach my $culprit ('task', 'session')
 	running();
 	if ($culprit eq 'task')
 	{
-		app($node, 'shop', 'app', q{
+		dispatch(q{
 			SELECT asynctasq.dispatch('work', asynctasq.args('what', 'poison', 'how', 'segfault'), max_attempts => 1)});
 	}
 	else

@@ -636,3 +636,11 @@ atq_evidence_crashes(void)
 {
 	return evidence->crashes;
 }
+
+bool
+atq_evidence_careful(void)
+{
+	return evidence->crashes >= 2 &&
+		!TimestampDifferenceExceeds(evidence->worker_started_at,
+									GetCurrentTimestamp(), SOON_MS);
+}

@@ -79,4 +79,10 @@ extern void atq_evidence_worker_started(TimestampTz now);
 /* Crashes in a row, each soon after workers were started. */
 extern int	atq_evidence_crashes(void);
 
+/*
+ * True when another such crash may be about to come, so that what is done
+ * must reach the disk.
+ */
+extern bool atq_evidence_careful(void);
+
 #endif							/* ATQ_BASE_EVIDENCE_H */

@@ -77,6 +77,7 @@ static bool ended_well = false;
 static double task_ms = 0;		/* moving average */
 static int	least_claim = 1;	/* the batch that was run last */
 static bool temp_used = false;
+static bool careful = false;	/* as of atq_evidence_careful */
 static uint32 idle_wait_event = 0;
 
 static bool attach(const AtqWorkerStart *start);
@@ -284,12 +285,19 @@ connect_to(const AtqWorkerStart *start)
 	apply_settings();
 }
 
+/*
+ * A task may do harm that crashes the server when it has committed.  So that
+ * it does not come back each time, while crashes follow each other commits
+ * wait for the disk.
+ */
 static void
 apply_settings(void)
 {
+	careful = atq_evidence_careful();
 	SetConfigOption("synchronous_commit",
-					GetConfigOption("asynctasq.synchronous_commit", false,
-									false),
+					careful && atq_synchronous_commit == SYNCHRONOUS_COMMIT_OFF ?
+					"local" : GetConfigOption("asynctasq.synchronous_commit",
+											  false, false),
 					PGC_USERSET, PGC_S_SESSION);
 }
 
@@ -325,6 +333,8 @@ should_exit(void)
 		ProcessConfigFile(PGC_SIGHUP);
 		apply_settings();
 	}
+	else if (careful && !atq_evidence_careful())
+		apply_settings();
 	return !atq_enabled || slot->release;
 }
 
