@@ -393,6 +393,7 @@ CREATE TABLE asynctasq.task_logged
 	PARTITION OF asynctasq.task FOR VALUES IN (true);
 CREATE UNIQUE INDEX task_unlogged_id ON asynctasq.task_unlogged (id);
 CREATE UNIQUE INDEX task_logged_id ON asynctasq.task_logged (id);
+ALTER TABLE asynctasq.task_logged REPLICA IDENTITY USING INDEX task_logged_id;
 CREATE INDEX task_unlogged_ready ON asynctasq.task_unlogged
 	(queue_id, priority, id) WHERE run_at IS NULL;
 CREATE INDEX task_logged_ready ON asynctasq.task_logged
@@ -456,6 +457,15 @@ CREATE TABLE asynctasq.crash (
 );
 COMMENT ON TABLE asynctasq.crash IS
 'Crashes that emptied queues: the last id handed out before each, and when the server found out.';
+CREATE TABLE asynctasq.home (
+	database pg_catalog.oid NOT NULL,
+	system_identifier pg_catalog.int8 NOT NULL,
+	version pg_catalog.int4 NOT NULL,
+	here pg_catalog.bool NOT NULL,
+	CONSTRAINT home_pkey PRIMARY KEY (database, system_identifier)
+);
+COMMENT ON TABLE asynctasq.home IS
+'Where these tasks run: a database''s OID and its cluster''s system identifier, the major version of the server that wrote the row, and whether tasks run there. Not dumped.';
 
 SELECT pg_catalog.pg_extension_config_dump('asynctasq.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('asynctasq.queue_id_seq', '');
@@ -475,15 +485,52 @@ COMMENT ON FUNCTION asynctasq.registry_changed() IS
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
 	ON asynctasq.queue FOR EACH STATEMENT
 	EXECUTE FUNCTION asynctasq.registry_changed();
+ALTER TABLE asynctasq.queue ENABLE ALWAYS TRIGGER registry_changed;
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
 	ON asynctasq.handler FOR EACH STATEMENT
 	EXECUTE FUNCTION asynctasq.registry_changed();
+ALTER TABLE asynctasq.handler ENABLE ALWAYS TRIGGER registry_changed;
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
 	ON asynctasq.handler_grant FOR EACH STATEMENT
 	EXECUTE FUNCTION asynctasq.registry_changed();
+ALTER TABLE asynctasq.handler_grant ENABLE ALWAYS TRIGGER registry_changed;
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
 	ON asynctasq.model FOR EACH STATEMENT
 	EXECUTE FUNCTION asynctasq.registry_changed();
+ALTER TABLE asynctasq.model ENABLE ALWAYS TRIGGER registry_changed;
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
+	ON asynctasq.home FOR EACH STATEMENT
+	EXECUTE FUNCTION asynctasq.registry_changed();
+ALTER TABLE asynctasq.home ENABLE ALWAYS TRIGGER registry_changed;
+
+-- A queue that was not there before has lost nothing.
+CREATE FUNCTION asynctasq.queue_made() RETURNS pg_catalog.trigger
+	AS 'MODULE_PATHNAME', 'atq_queue_made' LANGUAGE C;
+COMMENT ON FUNCTION asynctasq.queue_made() IS
+'Trigger function: gives a new queue its row of crash_mark.';
+CREATE TRIGGER queue_made AFTER INSERT ON asynctasq.queue
+	FOR EACH ROW WHEN (NOT NEW.durable)
+	EXECUTE FUNCTION asynctasq.queue_made();
+ALTER TABLE asynctasq.queue ENABLE ALWAYS TRIGGER queue_made;
+
+-- dispatch() fires no trigger: what does comes from a dump or a publisher.
+CREATE FUNCTION asynctasq.task_copied() RETURNS pg_catalog.trigger
+	AS 'MODULE_PATHNAME', 'atq_task_copied' LANGUAGE C;
+COMMENT ON FUNCTION asynctasq.task_copied() IS
+'Trigger function: has no task of this database run until adopt() is called.';
+CREATE TRIGGER task_copied BEFORE INSERT ON asynctasq.task_unlogged
+	FOR EACH ROW EXECUTE FUNCTION asynctasq.task_copied();
+ALTER TABLE asynctasq.task_unlogged ENABLE ALWAYS TRIGGER task_copied;
+CREATE TRIGGER task_copied BEFORE INSERT ON asynctasq.task_logged
+	FOR EACH ROW EXECUTE FUNCTION asynctasq.task_copied();
+ALTER TABLE asynctasq.task_logged ENABLE ALWAYS TRIGGER task_copied;
+
+CREATE FUNCTION asynctasq.adopt() RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_adopt'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.adopt() IS
+'Has the tasks of this database run after the commit of this transaction, also those that came with it from a template or another cluster, from a dump, or from a publisher. Errors: 42501 the caller is not a member of the role that owns the extension, 25006 in a read-only transaction.';
+SELECT asynctasq.adopt();
 
 ------------------------------------------------------------------------
 -- Arguments and dispatching
@@ -565,7 +612,7 @@ CREATE FUNCTION asynctasq.drain(
 	AS 'MODULE_PATHNAME', 'atq_sql_drain'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION asynctasq.drain(pg_catalog.text, pg_catalog.int4) IS
-'Runs due tasks of the current user''s queues, or of one of them, in this transaction, each in a subtransaction, and returns how many ran: for tests. Errors: 42704 no such queue of the current user, 22023 max_tasks is negative, 55000 called from inside a task, 25006 in a read-only transaction.';
+'Runs due tasks of the current user''s queues, or of one of them, in this transaction, each in a subtransaction, and returns how many ran: for tests. Errors: 42704 no such queue of the current user, 22023 max_tasks is negative, 55000 called from inside a task or where tasks do not run (see adopt()), 25006 in a read-only transaction.';
 
 CREATE FUNCTION asynctasq.current_task(
 	OUT id pg_catalog.int8,
@@ -950,7 +997,8 @@ COMMENT ON VIEW asynctasq.stat_handlers IS
 -- Who may use the schema is the administrator's decision. Tables are nobody's.
 REVOKE ALL ON ALL TABLES IN SCHEMA asynctasq FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA asynctasq FROM PUBLIC;
-REVOKE ALL ON FUNCTION asynctasq.registry_changed() FROM PUBLIC;
+REVOKE ALL ON FUNCTION asynctasq.registry_changed(),
+	asynctasq.queue_made(), asynctasq.task_copied() FROM PUBLIC;
 GRANT SELECT ON asynctasq.tasks, asynctasq.dead_letters,
 	asynctasq.stat_queues, asynctasq.stat_workers, asynctasq.stat_handlers
 	TO PUBLIC;

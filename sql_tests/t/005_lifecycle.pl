@@ -122,6 +122,7 @@ query_is(
 		(SELECT string_agg(queue, ',') FROM asynctasq.tasks)},
 	'note|shop.User|default,safe|safe',
 	'handlers, models, queues and durable tasks are restored');
+$node->safe_psql('restored', 'SELECT asynctasq.adopt()');
 run_one('restored', 'after the restoration');
 cmp_ok($node->safe_psql('restored', 'SELECT last_value FROM asynctasq.task_id_seq'),
 	'>', $last_id, 'ids go on rising');

@@ -5,6 +5,8 @@
  *
  * Every test of PG_VERSION_NUM stands here:
  *
+ *	- 15.4 and 16 mark a database that could not be dropped by its connection
+ *	  limit, as DATCONNLIMIT_INVALID_DB.
  *	- 16 replaced the pg_xxx_aclcheck family by object_aclcheck.
  *	- 16 made membership of a role and the right to SET ROLE two things
  *	  (member_can_set_role).
@@ -33,6 +35,10 @@
 #if PG_VERSION_NUM < 150000
 #error "asynctasq needs PostgreSQL 15 or later"
 #endif
+
+#define ATQ_SERVER_MAJOR	(PG_VERSION_NUM / 10000)
+
+#define ATQ_INVALID_DATABASE	(-2)
 
 #define atq_noreturn __attribute__((noreturn))
 

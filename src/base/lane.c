@@ -158,6 +158,7 @@ add_lane(Oid database, Oid role)
 		lane->work_since = 0;
 		lane->failures = 0;
 		lane->absent = false;
+		lane->held = false;
 		lane->norphans = 0;
 		lane->in_use = true;
 		return i;
@@ -497,6 +498,7 @@ atq_lane_park(int lane_index)
 	LWLockAcquire(atq_shared->lock, LW_SHARED);
 	SpinLockAcquire(&lane->mutex);
 	lane->next_due = DT_NOEND;
+	lane->pending_since = 0;
 	lane->norphans = 0;
 	for (int i = lane->first_line; i >= 0; i = atq_shared->lines[i].next)
 	{

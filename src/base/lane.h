@@ -83,6 +83,8 @@ typedef struct AtqLane
 								 * some, or 0 */
 	int			failures;		/* starts that failed in a row */
 	bool		absent;			/* scanner: the extension is not here */
+	bool		held;			/* scanner: it has said that tasks may not
+								 * run here; only it reads and writes this */
 	int			norphans;
 	AtqOrphan	orphans[ATQ_MAX_ORPHANS];
 	pg_atomic_uint32 announcements; /* of all lines; read without a lock */
@@ -201,8 +203,8 @@ extern void atq_lane_leave(Oid database);
 extern void atq_lane_hold(Oid database, int hold_ms);
 
 /*
- * Has a lane forget what it was told, because nothing of it can run: its role
- * or the extension is gone.  What is announced later counts again.
+ * Has a lane forget what it was told, because nothing of it can run: its role,
+ * its database or the extension is gone.  What is announced later counts again.
  */
 extern void atq_lane_park(int lane);
 

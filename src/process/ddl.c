@@ -8,34 +8,48 @@
  * user has none: the idle workers are ours.  So before such a command the
  * workers of its database are asked to exit and none are started, until the
  * command has ended.  A worker that runs a task finishes it first, and if that
- * takes long the command fails as it would with any busy session.
+ * takes long the command fails as it would with any busy session.  DROP
+ * DATABASE with FORCE, which ends sessions itself, does not wait for it.
  *
- * DROP EXTENSION locks all of our tables, in no order that our processes
- * know, so they leave before it begins and come back, if it was rolled back,
- * when its transaction has ended.  Where the extension goes by another command
- * (DROP OWNED, DROP SCHEMA) they leave at the commit.
+ * Before what drops or changes the extension (DROP and ALTER EXTENSION, DROP
+ * SCHEMA, DROP OWNED, REASSIGN OWNED) they are asked to exit too, and the
+ * command waits for the lock that each of them holds on the extension
+ * (extension.c).  None are started until its transaction has ended; one that
+ * is waits for the lock.
+ *
+ * Only commands of those who may run them have workers leave.
+ *
+ * Two more things are seen by the hook: that something is renamed (follow.c),
+ * and that the trigger which notices tasks from elsewhere is disabled (home.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
-#include "catalog/pg_extension.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/fmgroids.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "base/lane.h"
 #include "process/ddl.h"
+#include "store/extension.h"
+#include "store/home.h"
 #include "store/notice.h"
+#include "store/registry.h"
 #include "task/attempt.h"
+#include "task/follow.h"
 
 #define HOLD_MS		60000
 #define WAIT_MS		2000
@@ -51,10 +65,18 @@ static void process_utility(PlannedStmt *pstmt, const char *queryString,
 static void object_access(ObjectAccessType access, Oid class_id,
 						  Oid object_id, int sub_id, void *arg);
 static bool works_on_session(Oid function);
-static bool drops_extension(Node *statement);
+static bool renames(Node *statement);
+static void check_rename(Node *statement);
+static bool changes_extension(Node *statement);
+static bool names_object(List *names);
+static bool names_owner(List *roles);
+static void make_way(void);
+static bool disables_trigger(Node *statement);
 static Oid	emptied_database(Node *statement);
 static const char *template_name(CreatedbStmt *statement);
 static bool sets_tablespace(AlterDatabaseStmt *statement);
+static bool may_empty(Oid database, bool as_template);
+static bool is_forced(Node *statement);
 static void wait_for_workers(Oid database);
 
 void
@@ -75,9 +97,6 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (access == OAT_FUNCTION_EXECUTE && atq_attempt_current != NULL &&
 		works_on_session(object_id))
 		atq_attempt_touch_session();
-	if (access == OAT_DROP && class_id == ExtensionRelationId &&
-		object_id == get_extension_oid("asynctasq", true))
-		atq_notice_leave();
 }
 
 /* Functions whose effects the end of a task cannot undo before the commit. */
@@ -109,52 +128,176 @@ process_utility(PlannedStmt *pstmt, const char *queryString,
 {
 	ProcessUtility_hook_type next = prev_ProcessUtility ?
 		prev_ProcessUtility : standard_ProcessUtility;
-	Oid			database = emptied_database(pstmt->utilityStmt);
+	Node	   *statement = pstmt->utilityStmt;
+	Oid			database = emptied_database(statement);
+	bool		disables = disables_trigger(statement);
+	List	   *noted = NIL;
 
 	if (atq_attempt_current != NULL)
 		atq_attempt_touch_session();
-	if (drops_extension(pstmt->utilityStmt))
-	{
-		atq_notice_leave();
-		atq_lane_hold(MyDatabaseId, HOLD_MS);
-		wait_for_workers(MyDatabaseId);
-	}
-	if (!OidIsValid(database))
-	{
-		next(pstmt, queryString, readOnlyTree, context, params, queryEnv,
-			 dest, qc);
-		return;
-	}
-	atq_lane_hold(database, HOLD_MS);
+	check_rename(statement);
+	if (changes_extension(statement))
+		make_way();
+	if (renames(statement) && atq_registry_installed())
+		noted = atq_follow_note();
+	if (OidIsValid(database))
+		atq_lane_hold(database, HOLD_MS);
 	PG_TRY();
 	{
-		wait_for_workers(database);
+		if (OidIsValid(database) && !is_forced(statement))
+			wait_for_workers(database);
 		next(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 			 dest, qc);
-		if (IsA(pstmt->utilityStmt, DropdbStmt))
+		if (OidIsValid(database) && IsA(statement, DropdbStmt))
 			atq_lane_forget(database);
 	}
 	PG_FINALLY();
 	{
-		atq_lane_hold(database, 0);
+		if (OidIsValid(database))
+			atq_lane_hold(database, 0);
 	}
 	PG_END_TRY();
+	atq_follow_update(noted);
+	if (disables)
+		atq_home_leave();
 }
 
+/* True when functions may have other signatures afterwards. */
 static bool
-drops_extension(Node *statement)
+renames(Node *statement)
+{
+	if (IsA(statement, AlterObjectSchemaStmt))
+		return true;
+	if (!IsA(statement, RenameStmt))
+		return false;
+	switch (((RenameStmt *) statement)->renameType)
+	{
+		case OBJECT_FUNCTION:
+		case OBJECT_ROUTINE:
+		case OBJECT_SCHEMA:
+		case OBJECT_TYPE:
+		case OBJECT_DOMAIN:
+		case OBJECT_TABLE:
+		case OBJECT_VIEW:
+		case OBJECT_MATVIEW:
+		case OBJECT_FOREIGN_TABLE:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Our statements name the schema. */
+static void
+check_rename(Node *statement)
+{
+	AtqExtension extension;
+
+	if (IsA(statement, RenameStmt) &&
+		((RenameStmt *) statement)->renameType == OBJECT_SCHEMA &&
+		strcmp(((RenameStmt *) statement)->subname, ATQ_EXTENSION) == 0 &&
+		atq_extension_find(&extension))
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot rename schema \"%s\" because extension \"%s\" requires it",
+						ATQ_EXTENSION, ATQ_EXTENSION)));
+}
+
+/* True when it may drop or change the extension, and may be run by the user. */
+static bool
+changes_extension(Node *statement)
+{
+	AtqExtension extension;
+	bool		changes = false;
+
+	if (IsA(statement, DropStmt) &&
+		(((DropStmt *) statement)->removeType == OBJECT_EXTENSION ||
+		 ((DropStmt *) statement)->removeType == OBJECT_SCHEMA))
+		changes = names_object(((DropStmt *) statement)->objects);
+	else if (IsA(statement, AlterExtensionStmt))
+		changes = strcmp(((AlterExtensionStmt *) statement)->extname,
+						 ATQ_EXTENSION) == 0;
+	else if (IsA(statement, DropOwnedStmt))
+		changes = names_owner(((DropOwnedStmt *) statement)->roles);
+	else if (IsA(statement, ReassignOwnedStmt))
+		changes = names_owner(((ReassignOwnedStmt *) statement)->roles);
+	return changes && atq_extension_find(&extension) &&
+		has_privs_of_role(GetUserId(), extension.owner);
+}
+
+/* The extension's schema has its name. */
+static bool
+names_object(List *names)
 {
 	ListCell   *lc;
 
-	if (!IsA(statement, DropStmt) ||
-		((DropStmt *) statement)->removeType != OBJECT_EXTENSION)
-		return false;
-	foreach(lc, ((DropStmt *) statement)->objects)
+	foreach(lc, names)
 	{
-		if (strcmp(strVal(lfirst(lc)), "asynctasq") == 0)
-			return OidIsValid(get_extension_oid("asynctasq", true));
+		if (strcmp(strVal(lfirst(lc)), ATQ_EXTENSION) == 0)
+			return true;
 	}
 	return false;
+}
+
+static bool
+names_owner(List *roles)
+{
+	AtqExtension extension;
+	ListCell   *lc;
+
+	if (!atq_extension_find(&extension))
+		return false;
+	foreach(lc, roles)
+	{
+		if (get_rolespec_oid(lfirst(lc), true) == extension.owner)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Has our processes leave this database until the transaction's end, which
+ * tells them of the changes too.
+ */
+static void
+make_way(void)
+{
+	AtqExtension extension;
+
+	atq_notice_leave();
+	atq_notice_scan();
+	atq_lane_hold(MyDatabaseId, HOLD_MS);
+	if (atq_extension_find(&extension))
+		atq_extension_lock(&extension);
+	atq_registry_invalidate();
+}
+
+/*
+ * The trigger that notices tasks from elsewhere, as pg_restore does with
+ * --disable-triggers.
+ */
+static bool
+disables_trigger(Node *statement)
+{
+	AlterTableStmt *alter = (AlterTableStmt *) statement;
+	bool		disables = false;
+	ListCell   *lc;
+	Oid			relation;
+
+	if (!IsA(statement, AlterTableStmt))
+		return false;
+	foreach(lc, alter->cmds)
+	{
+		AlterTableType type = ((AlterTableCmd *) lfirst(lc))->subtype;
+
+		disables |= type == AT_DisableTrig || type == AT_DisableTrigAll ||
+			type == AT_DisableTrigUser;
+	}
+	if (!disables || !atq_registry_installed())
+		return false;
+	relation = RangeVarGetRelid(alter->relation, NoLock, true);
+	return relation == atq_registry_table(ATQ_TABLE_TASK_LOGGED) ||
+		relation == atq_registry_table(ATQ_TABLE_TASK_UNLOGGED);
 }
 
 /* The database that a statement needs for itself, or InvalidOid. */
@@ -162,6 +305,7 @@ static Oid
 emptied_database(Node *statement)
 {
 	const char *name = NULL;
+	Oid			database;
 
 	if (IsA(statement, DropdbStmt))
 		name = ((DropdbStmt *) statement)->dbname;
@@ -173,7 +317,12 @@ emptied_database(Node *statement)
 	else if (IsA(statement, AlterDatabaseStmt) &&
 			 sets_tablespace((AlterDatabaseStmt *) statement))
 		name = ((AlterDatabaseStmt *) statement)->dbname;
-	return name != NULL ? get_database_oid(name, true) : InvalidOid;
+	if (name == NULL)
+		return InvalidOid;
+	database = get_database_oid(name, true);
+	return OidIsValid(database) &&
+		may_empty(database, IsA(statement, CreatedbStmt)) ? database :
+		InvalidOid;
 }
 
 static const char *
@@ -199,6 +348,48 @@ sets_tablespace(AlterDatabaseStmt *statement)
 	foreach(lc, statement->options)
 	{
 		if (strcmp(((DefElem *) lfirst(lc))->defname, "tablespace") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The database's owner, and for a template who may create databases. */
+static bool
+may_empty(Oid database, bool as_template)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID,
+										ObjectIdGetDatum(database));
+	bool		may = false;
+	bool		creates = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		may = has_privs_of_role(GetUserId(),
+								((Form_pg_database) GETSTRUCT(tuple))->datdba);
+		as_template &= ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		ReleaseSysCache(tuple);
+	}
+	if (may || !as_template)
+		return may;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	if (HeapTupleIsValid(tuple))
+	{
+		creates = ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return creates;
+}
+
+static bool
+is_forced(Node *statement)
+{
+	ListCell   *lc;
+
+	if (!IsA(statement, DropdbStmt))
+		return false;
+	foreach(lc, ((DropdbStmt *) statement)->options)
+	{
+		if (strcmp(((DefElem *) lfirst(lc))->defname, "force") == 0)
 			return true;
 	}
 	return false;

@@ -92,15 +92,16 @@ static bool warned = false;
 
 static void clear_procno(int code, Datum arg);
 static int	pause_after_crashes_ms(void);
-static void scan_databases(bool all);
+static void scan_databases(void);
 static List *list_databases(void);
+static bool accepts_connections(Form_pg_database database);
 static void forget_dropped(List *databases);
 static TimestampTz serve_lanes(TimestampTz now);
 static bool view_lane(int lane, TimestampTz now, LaneView *view);
 static void view_slots(int lane, LaneView *view);
 static TimestampTz serve_lane(int lane, const LaneView *view,
 							  TimestampTz now);
-static bool role_exists(Oid role);
+static bool may_connect(int lane, const LaneView *view);
 static int	find_slot(bool scanner);
 static bool start_worker(int lane, int slot, const LaneView *view);
 static void make_room(int lane, TimestampTz now);
@@ -130,7 +131,6 @@ atq_launcher_main(Datum arg)
 {
 	TimestampTz next_scan = 0;
 	TimestampTz begin;
-	bool		first = true;
 	uint32		wait_event;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -162,8 +162,7 @@ atq_launcher_main(Datum arg)
 		remove_absent();
 		if (now >= next_scan)
 		{
-			scan_databases(first);
-			first = false;
+			scan_databases();
 			next_scan = now + atq_sweep_interval_s * USECS_PER_SEC;
 		}
 		wake = now >= begin ? serve_lanes(now) : begin;
@@ -201,10 +200,15 @@ clear_procno(int code, Datum arg)
 	pg_atomic_write_u32(&atq_shared->launcher_procno, PG_UINT32_MAX);
 }
 
-/* Has databases scanned: all, or those known to have the extension. */
+/*
+ * Has databases scanned: those that accept connections since the last time,
+ * and those known to have the extension.
+ */
 static void
-scan_databases(bool all)
+scan_databases(void)
 {
+	static List *known = NIL;
+	MemoryContext old;
 	List	   *databases;
 	ListCell   *lc;
 
@@ -215,7 +219,8 @@ scan_databases(bool all)
 	foreach(lc, databases)
 	{
 		Oid			database = lfirst_oid(lc);
-		int			lane = atq_lane_find(database, InvalidOid, all);
+		bool		is_new = !list_member_oid(known, database);
+		int			lane = atq_lane_find(database, InvalidOid, is_new);
 
 		if (lane < 0)
 			continue;
@@ -224,10 +229,14 @@ scan_databases(bool all)
 			atq_shared->lanes[lane].pending_since = GetCurrentTimestamp();
 		SpinLockRelease(&atq_shared->lanes[lane].mutex);
 	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	list_free(known);
+	known = list_copy(databases);
+	MemoryContextSwitchTo(old);
 	CommitTransactionCommand();
 }
 
-/* Databases that one can connect to; template0 and its like are not. */
+/* Databases that one can connect to. */
 static List *
 list_databases(void)
 {
@@ -242,13 +251,21 @@ list_databases(void)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (database->datallowconn)
+		if (accepts_connections(database))
 			list = lappend_oid(list, database->oid);
 	}
 	table_endscan(scan);
 	PopActiveSnapshot();
 	table_close(rel, AccessShareLock);
 	return list;
+}
+
+/* Not template0, nor what DROP DATABASE has left half way. */
+static bool
+accepts_connections(Form_pg_database database)
+{
+	return database->datallowconn &&
+		database->datconnlimit != ATQ_INVALID_DATABASE;
 }
 
 static void
@@ -361,14 +378,8 @@ serve_lane(int i, const LaneView *view, TimestampTz now)
 		if (!TimestampDifferenceExceeds(since, now, BACKLOG_MS))
 			return TimestampTzPlusMilliseconds(now, BACKLOG_MS);
 	}
-	if (!scanner && !role_exists(view->role))
-	{
-		atq_lane_park(i);
-		ereport(LOG,
-				(errmsg("tasks of role %u in database %u do not run: the role does not exist",
-						view->role, view->database)));
+	if (!may_connect(i, view))
 		return DT_NOEND;
-	}
 	slot = find_slot(scanner);
 	if (slot < 0)
 	{
@@ -381,16 +392,35 @@ serve_lane(int i, const LaneView *view, TimestampTz now)
 	return DT_NOEND;
 }
 
+/* Parks a lane whose role or database is out of reach. */
 static bool
-role_exists(Oid role)
+may_connect(int lane, const LaneView *view)
 {
-	bool		exists;
+	const char *reason = NULL;
+	HeapTuple	tuple;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	exists = SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(view->database));
+	if (!HeapTupleIsValid(tuple))
+		reason = "the database does not exist";
+	else
+	{
+		if (!accepts_connections((Form_pg_database) GETSTRUCT(tuple)))
+			reason = "the database does not accept connections";
+		ReleaseSysCache(tuple);
+	}
+	if (reason == NULL && OidIsValid(view->role) &&
+		!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(view->role)))
+		reason = "the role does not exist";
+	if (reason != NULL)
+		atq_lane_park(lane);
+	if (reason != NULL && OidIsValid(view->role))
+		ereport(LOG,
+				(errmsg("tasks of role %u in database %u do not run: %s",
+						view->role, view->database, reason)));
 	CommitTransactionCommand();
-	return exists;
+	return reason == NULL;
 }
 
 /* The last slot is the scanners'. */

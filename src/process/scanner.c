@@ -6,7 +6,8 @@
  * It announces to the lanes what no commit has announced since the server
  * started: tasks that were there before, that came by COMMIT PREPARED, by
  * replication or from a dump.  It finds queues that a crash has emptied, and
- * removes results that are past their time.  Where the extension is not
+ * removes results that are past their time.  Where tasks may not run (home.c)
+ * it announces none and says so.  Where the extension is not
  * installed it has its lane removed.
  *
  * The queues that are not durable have a row each in asynctasq.crash_mark,
@@ -24,6 +25,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/snapmgr.h"
@@ -33,8 +35,12 @@
 #include "base/evidence.h"
 #include "base/guc.h"
 #include "process/worker.h"
+#include "store/extension.h"
+#include "store/home.h"
 #include "store/storage.h"
 
+static bool installed_well(void);
+static bool may_run(AtqLane *mine);
 static bool any_emptied(void);
 static void note_crashes(void);
 static void note_crash(int64 last_id, TimestampTz crashed_at);
@@ -55,20 +61,53 @@ atq_scanner_run(int lane)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	installed = atq_registry_installed();
+	installed = atq_extension_hold() && installed_well();
 	if (installed)
 	{
 		XactReadOnly = false;
 		note_crashes();
 		remove_old_results();
-		foreach(lc, atq_registry_queues())
-			scan_queue(lfirst(lc));
+		if (may_run(mine))
+		{
+			foreach(lc, atq_registry_queues())
+				scan_queue(lfirst(lc));
+		}
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	SpinLockAcquire(&mine->mutex);
 	mine->absent = !installed;
 	SpinLockRelease(&mine->mutex);
+}
+
+static bool
+installed_well(void)
+{
+	if (atq_registry_installed())
+		return true;
+	ereport(WARNING,
+			(errmsg("tasks in database \"%s\" do not run",
+					get_database_name(MyDatabaseId)),
+			 errdetail("Extension asynctasq has another version there than its library, which is %s.",
+					   ATQ_VERSION),
+			 errhint(ATQ_VERSION_HINT)));
+	return false;
+}
+
+/* Says once, while the server runs, that tasks may not run here. */
+static bool
+may_run(AtqLane *mine)
+{
+	bool		here = atq_home_enter();
+
+	if (!here && !mine->held)
+		ereport(LOG,
+				(errmsg("tasks in database \"%s\" do not run",
+						get_database_name(MyDatabaseId)),
+				 errdetail(ATQ_HOME_DETAIL),
+				 errhint(ATQ_HOME_HINT)));
+	mine->held = !here;
+	return here;
 }
 
 /*

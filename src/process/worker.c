@@ -60,6 +60,8 @@
 #include "base/evidence.h"
 #include "base/guc.h"
 #include "process/worker.h"
+#include "store/extension.h"
+#include "store/home.h"
 #include "task/claim.h"
 #include "task/task.h"
 
@@ -78,6 +80,7 @@ static double task_ms = 0;		/* moving average */
 static int	least_claim = 1;	/* the batch that was run last */
 static bool temp_used = false;
 static bool careful = false;	/* as of atq_evidence_careful */
+static bool holds_extension = false;
 static uint32 idle_wait_event = 0;
 
 static bool attach(const AtqWorkerStart *start);
@@ -102,6 +105,7 @@ static long idle_wait_ms(TimestampTz now, TimestampTz deadline);
 static bool sibling_holds_claim(void);
 static void mark_idle(void);
 static void begin_transaction(void);
+static void abort_transaction(void);
 static void finish_transaction(void);
 static bool never(const ErrorData *error);
 static void next_in_transaction(void);
@@ -110,7 +114,7 @@ static void wipe_session(void);
 static AtqRunner worker_runner = {
 	.begin = begin_transaction,
 	.commit = CommitTransactionCommand,
-	.abort = AbortCurrentTransaction,
+	.abort = abort_transaction,
 	.finish = finish_transaction,
 	.next = next_in_transaction,
 	.rethrow = never
@@ -181,6 +185,7 @@ detach(int code, Datum arg)
 	leave_orphan();
 	if (PostmasterIsAlive())
 		atq_evidence_end(slot);
+	LockReleaseAll(DEFAULT_LOCKMETHOD, true);
 	if (claim != NULL)
 		atq_claim_release(claim, slot);
 	set_backoff();
@@ -366,7 +371,7 @@ settle_orphans(void)
 
 /*
  * Claims the next tasks; false when there are none, or when the extension is
- * not there any more.
+ * not there any more or tasks may not run here.
  */
 static bool
 claim_more(void)
@@ -385,7 +390,7 @@ claim_more(void)
 	if (task_ms > 0)
 		limit = (int) Max(1, Min(CLAIM_MS / task_ms, claim->room));
 	begin_transaction();
-	if (!atq_registry_installed())
+	if (!atq_registry_installed() || !atq_home_is_here())
 	{
 		atq_lane_park(lane);
 		slot->release = true;
@@ -572,11 +577,29 @@ mark_idle(void)
 	SpinLockRelease(&slot->mutex);
 }
 
+/* The worker ends here if the extension is gone. */
 static void
 begin_transaction(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	if (holds_extension)
+		return;
+	holds_extension = atq_extension_hold();
+	if (!holds_extension)
+	{
+		atq_lane_park(lane);
+		ended_well = true;
+		proc_exit(0);
+	}
+}
+
+/* The server releases all locks with it, those of the session too. */
+static void
+abort_transaction(void)
+{
+	AbortCurrentTransaction();
+	holds_extension = false;
 }
 
 /*

@@ -9,6 +9,8 @@
  * a million tasks cost what one does.  What a subtransaction noted before it
  * was rolled back only makes a worker look in vain.
  *
+ * Where tasks may not run (home.c) nothing is noted.
+ *
  * COMMIT PREPARED runs in another backend, which has no notes: the scanner
  * finds these tasks.
  *
@@ -24,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "base/lane.h"
+#include "store/home.h"
 #include "store/notice.h"
 
 typedef struct Note
@@ -53,6 +56,8 @@ atq_notice_add(Oid role, int32 queue_id, int32 priority, int64 id,
 {
 	Note	   *note;
 
+	if (!atq_home_is_here())
+		return;
 	register_callback();
 	note = find_note(role, queue_id, priority);
 	if (run_at == 0)

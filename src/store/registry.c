@@ -25,9 +25,9 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -51,11 +51,10 @@
 
 #include "base/compat.h"
 #include "base/stats.h"
+#include "store/extension.h"
 #include "store/notice.h"
 #include "store/registry.h"
 #include "store/storage.h"
-
-#define ATQ_EXTENSION	"asynctasq"
 
 static const char *const table_names[ATQ_NTABLES] = {
 	[ATQ_TABLE_HANDLER] = "handler",
@@ -76,6 +75,8 @@ static const char *const table_names[ATQ_NTABLES] = {
 	[ATQ_TABLE_TASK_LOGGED_READY] = "task_logged_ready",
 	[ATQ_TABLE_TASK_LOGGED_DELAYED] = "task_logged_delayed",
 	[ATQ_TABLE_TASK_ID_SEQ] = "task_id_seq",
+	[ATQ_TABLE_HOME] = "home",
+	[ATQ_TABLE_HOME_KEY] = "home_pkey",
 };
 
 /* Columns of the registry tables, as the install script orders them. */
@@ -100,6 +101,10 @@ enum
 {
 	MODEL_ORM = 1, MODEL_CLASS, MODEL_OWNER, MODEL_RELATION,
 	MODEL_RELATION_NAME, MODEL_KEY, MODEL_ON_MISSING
+};
+enum
+{
+	HOME_DATABASE = 1, HOME_SYSTEM_IDENTIFIER, HOME_VERSION, HOME_HERE
 };
 
 typedef struct HandlerEntry
@@ -139,12 +144,17 @@ typedef struct RelationEntry
 	AtqModel   *model;
 } RelationEntry;
 
+typedef enum Finding
+{
+	FOUND, ABSENT, OTHER_VERSION
+} Finding;
+
 typedef void (*RowVisitor) (HeapTuple tuple, TupleDesc desc, void *arg);
 
-/* OIDs of our tables, valid while tables_known. */
+/* The extension and OIDs of its tables, valid while tables_known. */
 static bool tables_known = false;
 static Oid	tables[ATQ_NTABLES];
-static Oid	extension_owner = InvalidOid;
+static AtqExtension extension;
 
 /* The cache; the hash tables live in the context. */
 static bool registry_stale = false;
@@ -156,12 +166,12 @@ static HTAB *queues = NULL;
 static HTAB *lanes = NULL;
 static HTAB *models = NULL;
 static HTAB *relations = NULL;
+static AtqHome *home = NULL;
 static HTAB *watched = NULL;	/* OIDs of all models' relations looked up */
 
 static void relation_changed(Datum arg, Oid relid);
 static void catalog_changed(Datum arg, int cacheid, uint32 hashvalue);
-static bool find_tables(void);
-static bool find_extension(Oid *schema);
+static Finding find_tables(void);
 static void make_cache(void);
 static HTAB *make_hash(const char *name, Size keysize, Size entrysize,
 					   bool strings);
@@ -177,6 +187,7 @@ static Oid	find_relation(const char *name);
 static void read_model(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_relation(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_grant(HeapTuple tuple, TupleDesc desc, void *arg);
+static void read_home(HeapTuple tuple, TupleDesc desc, void *arg);
 
 void
 atq_registry_init(void)
@@ -215,7 +226,8 @@ catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 
 /*
  * Trigger function on the registry tables.  A queue that was resumed or
- * restored from a dump may have tasks that nobody announced.
+ * restored from a dump may have tasks that nobody announced, as has a
+ * database that has become their home.
  */
 PG_FUNCTION_INFO_V1(atq_registry_changed);
 
@@ -230,7 +242,8 @@ atq_registry_changed(PG_FUNCTION_ARGS)
 				 errmsg("asynctasq.registry_changed() must be called as a trigger")));
 	rel = ((TriggerData *) fcinfo->context)->tg_relation;
 	CacheInvalidateRelcache(rel);
-	if (RelationGetRelid(rel) == atq_registry_table(ATQ_TABLE_QUEUE))
+	if (RelationGetRelid(rel) == atq_registry_table(ATQ_TABLE_QUEUE) ||
+		RelationGetRelid(rel) == atq_registry_table(ATQ_TABLE_HOME))
 		atq_notice_scan();
 	PG_RETURN_POINTER(NULL);
 }
@@ -238,18 +251,32 @@ atq_registry_changed(PG_FUNCTION_ARGS)
 bool
 atq_registry_installed(void)
 {
-	return find_tables();
+	return find_tables() == FOUND;
 }
 
 Oid
 atq_registry_table(AtqTable table)
 {
-	if (!find_tables())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"%s\" is not installed in this database",
-						ATQ_EXTENSION),
-				 errhint("Run CREATE EXTENSION %s.", ATQ_EXTENSION)));
+	switch (find_tables())
+	{
+		case FOUND:
+			break;
+		case ABSENT:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("extension \"%s\" is not installed in this database",
+							ATQ_EXTENSION),
+					 errhint("Run CREATE EXTENSION %s.", ATQ_EXTENSION)));
+			break;
+		case OTHER_VERSION:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("extension \"%s\" has another version in this database than its library",
+							ATQ_EXTENSION),
+					 errdetail("The library's version is %s.", ATQ_VERSION),
+					 errhint(ATQ_VERSION_HINT)));
+			break;
+	}
 	return tables[table];
 }
 
@@ -257,51 +284,33 @@ Oid
 atq_registry_owner(void)
 {
 	(void) atq_registry_table(ATQ_TABLE_HANDLER);
-	return extension_owner;
+	return extension.owner;
 }
 
-static bool
+void
+atq_registry_invalidate(void)
+{
+	if (atq_registry_installed())
+		CacheInvalidateRelcacheByRelid(tables[ATQ_TABLE_HANDLER]);
+}
+
+static Finding
 find_tables(void)
 {
-	Oid			schema;
-
 	if (tables_known)
-		return true;
-	if (!find_extension(&schema))
-		return false;
+		return FOUND;
+	if (!atq_extension_find(&extension))
+		return ABSENT;
+	if (!extension.fits && !creating_extension)
+		return OTHER_VERSION;
 	for (int i = 0; i < ATQ_NTABLES; i++)
 	{
-		tables[i] = get_relname_relid(table_names[i], schema);
+		tables[i] = get_relname_relid(table_names[i], extension.schema);
 		if (!OidIsValid(tables[i]))
-			return false;
+			return ABSENT;
 	}
-	tables_known = true;
-	return true;
-}
-
-/* Finds the extension's schema and its owner. */
-static bool
-find_extension(Oid *schema)
-{
-	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
-				F_NAMEEQ, CStringGetDatum(ATQ_EXTENSION));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_extension extension = (Form_pg_extension) GETSTRUCT(tuple);
-
-		*schema = extension->extnamespace;
-		extension_owner = extension->extowner;
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return HeapTupleIsValid(tuple);
+	tables_known = extension.fits;
+	return FOUND;
 }
 
 MemoryContext
@@ -343,6 +352,7 @@ make_cache(void)
 	if (registry_context != NULL && !registry_stale)
 		return;
 	handlers = queues = lanes = models = relations = watched = NULL;
+	home = NULL;
 	if (registry_context != NULL && registry_kept)
 		MemoryContextSetParent(registry_context, TopTransactionContext);
 	else if (registry_context != NULL)
@@ -527,6 +537,33 @@ read_handler(HeapTuple tuple, TupleDesc desc, void *arg)
 	*(AtqHandler **) arg = handler;
 }
 
+/* Trigger function on queues: see crash_mark in scanner.c. */
+PG_FUNCTION_INFO_V1(atq_queue_made);
+
+Datum
+atq_queue_made(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {INT4OID};
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Datum		value;
+	AtqSpi		spi;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("asynctasq.queue_made() must be called as a trigger")));
+	value = Int32GetDatum(get_int(trigger->tg_trigtuple, QUEUE_ID,
+								  RelationGetDescr(trigger->tg_relation)));
+	atq_spi_begin(&spi);
+	atq_spi_run(&plan,
+				"INSERT INTO asynctasq.crash_mark (queue_id) VALUES ($1) "
+				"ON CONFLICT DO NOTHING",
+				1, types, &value, NULL, SPI_OK_INSERT);
+	atq_spi_end(&spi);
+	PG_RETURN_POINTER(NULL);
+}
+
 AtqQueue *
 atq_registry_queue(int32 id)
 {
@@ -647,11 +684,9 @@ atq_registry_queue_ensure(Oid owner, const char *name)
 	values[1] = CStringGetTextDatum(name);
 	atq_spi_begin(&spi);
 	atq_spi_run(&plan,
-				"WITH made AS (INSERT INTO asynctasq.queue (owner, name) "
+				"INSERT INTO asynctasq.queue (owner, name) "
 				"VALUES ($1::pg_catalog.regrole, $2) "
-				"ON CONFLICT DO NOTHING RETURNING id) "
-				"INSERT INTO asynctasq.crash_mark (queue_id) "
-				"SELECT id FROM made ON CONFLICT DO NOTHING",
+				"ON CONFLICT DO NOTHING",
 				2, types, values, NULL, SPI_OK_INSERT);
 	atq_spi_end(&spi);
 	CommandCounterIncrement();
@@ -843,6 +878,49 @@ read_grant(HeapTuple tuple, TupleDesc desc, void *arg)
 	List	  **granted = arg;
 
 	*granted = lappend_oid(*granted, get_oid(tuple, GRANT_ROLE, desc));
+}
+
+const AtqHome *
+atq_registry_home(void)
+{
+	make_cache();
+	if (home == NULL)
+	{
+		AtqHome		found = {0};
+		ScanKeyData key;
+
+		ScanKeyInit(&key, HOME_DATABASE, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(MyDatabaseId));
+		visit_rows(ATQ_TABLE_HOME, ATQ_TABLE_HOME_KEY, 1, &key, read_home,
+				   &found);
+		home = MemoryContextAlloc(registry_context, sizeof(AtqHome));
+		*home = found;
+	}
+	return home;
+}
+
+/* Rows of another cluster count only if this one may be its upgrade. */
+static void
+read_home(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	AtqHome    *found = arg;
+	bool		isnull;
+	int64		identifier;
+
+	identifier = DatumGetInt64(heap_getattr(tuple, HOME_SYSTEM_IDENTIFIER,
+											desc, &isnull));
+	if (identifier == (int64) GetSystemIdentifier())
+	{
+		found->known = true;
+		found->here = get_bool(tuple, HOME_HERE, desc);
+	}
+	else if (!found->known &&
+			 get_int(tuple, HOME_VERSION, desc) < ATQ_SERVER_MAJOR)
+	{
+		found->here = get_bool(tuple, HOME_HERE, desc) &&
+			(found->here || !found->upgraded);
+		found->upgraded = true;
+	}
 }
 
 void

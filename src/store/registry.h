@@ -40,6 +40,8 @@ typedef enum AtqTable
 	ATQ_TABLE_TASK_LOGGED_READY,
 	ATQ_TABLE_TASK_LOGGED_DELAYED,
 	ATQ_TABLE_TASK_ID_SEQ,
+	ATQ_TABLE_HOME,
+	ATQ_TABLE_HOME_KEY,
 	ATQ_NTABLES
 } AtqTable;
 
@@ -106,13 +108,24 @@ typedef struct AtqModel
 								 * atq_registry_context() */
 } AtqModel;
 
+/* Whether tasks run in this database: see store/home.c. */
+typedef struct AtqHome
+{
+	bool		known;			/* there is a row for it and this cluster */
+	bool		upgraded;		/* .. for it and one of an older version */
+	bool		here;			/* what they say */
+} AtqHome;
+
 /* Sets the invalidation callbacks; from _PG_init. */
 extern void atq_registry_init(void);
 
-/* True where the extension is installed in this database. */
+/* True where the extension is installed in the library's version. */
 extern bool atq_registry_installed(void);
 
-/* OID of a table; throws 55000 where the extension is not installed. */
+/* Has all backends look for the extension anew after the commit. */
+extern void atq_registry_invalidate(void);
+
+/* OID of a table; throws 55000 where the extension is not installed so. */
 extern Oid	atq_registry_table(AtqTable table);
 
 /* Owner of the extension: the identity for statements on its tables. */
@@ -148,6 +161,9 @@ extern AtqModel *atq_registry_model(const char *orm, AtqSpan class_name);
 
 /* The model a relation was registered as, the first by (orm, class). */
 extern AtqModel *atq_registry_model_of(Oid relation);
+
+/* Whether tasks run here; never NULL. */
+extern const AtqHome *atq_registry_home(void);
 
 /* All queues of a role: array in the cache, count returned. */
 extern int	atq_registry_queues_of(Oid owner, AtqQueue ***queues);

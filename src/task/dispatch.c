@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "store/home.h"
 #include "store/notice.h"
 #include "task/dispatch.h"
 #include "wire/type.h"
@@ -65,6 +66,7 @@ atq_dispatch_begin(const char *name, const AtqDispatchOptions *options)
 
 	PreventCommandIfReadOnly("dispatch()");
 	PreventCommandIfParallelMode("dispatch()");
+	(void) atq_home_enter();
 	handler = atq_registry_handler(name);
 	if (handler == NULL)
 		ereport(ERROR,

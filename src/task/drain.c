@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "store/home.h"
 #include "store/notice.h"
 #include "task/task.h"
 
@@ -77,6 +78,8 @@ atq_sql_drain(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("drain() cannot be called from inside a task")));
+	if (!atq_home_enter())
+		atq_home_deny();
 	if (name != NULL && atq_registry_queue_named(GetUserId(), name) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -70,15 +70,11 @@ atq_sql_create_queue(PG_FUNCTION_ARGS)
 		nulls[3] = 'n';
 	atq_spi_begin(&spi);
 	n = atq_spi_run(&plan,
-					"WITH made AS (INSERT INTO asynctasq.queue "
+					"INSERT INTO asynctasq.queue "
 					"(owner, name, durable, max_concurrency) "
 					"VALUES ($1::pg_catalog.regrole, $2, $3, $4) "
-					"ON CONFLICT DO NOTHING RETURNING id, durable), "
-					"marked AS (INSERT INTO asynctasq.crash_mark (queue_id) "
-					"SELECT id FROM made WHERE NOT durable "
-					"ON CONFLICT DO NOTHING) "
-					"SELECT id FROM made",
-					4, types, values, nulls, SPI_OK_SELECT);
+					"ON CONFLICT DO NOTHING",
+					4, types, values, nulls, SPI_OK_INSERT);
 	atq_spi_end(&spi);
 	if (n == 0)
 		ereport(ERROR,
