@@ -457,6 +457,7 @@ CREATE TABLE asynctasq.crash (
 );
 COMMENT ON TABLE asynctasq.crash IS
 'Crashes that emptied queues: the last id handed out before each, and when the server found out.';
+
 CREATE TABLE asynctasq.home (
 	database pg_catalog.oid NOT NULL,
 	system_identifier pg_catalog.int8 NOT NULL,

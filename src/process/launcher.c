@@ -129,7 +129,7 @@ atq_launcher_init(void)
 void
 atq_launcher_main(Datum arg)
 {
-	TimestampTz next_scan = 0;
+	TimestampTz last_scan = 0;
 	TimestampTz begin;
 	uint32		wait_event;
 
@@ -150,6 +150,7 @@ atq_launcher_main(Datum arg)
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz next_scan;
 		TimestampTz wake;
 
 		CHECK_FOR_INTERRUPTS();
@@ -160,9 +161,11 @@ atq_launcher_main(Datum arg)
 		}
 		reap_failed_starts(now);
 		remove_absent();
+		next_scan = last_scan + atq_sweep_interval_s * USECS_PER_SEC;
 		if (now >= next_scan)
 		{
 			scan_databases();
+			last_scan = now;
 			next_scan = now + atq_sweep_interval_s * USECS_PER_SEC;
 		}
 		wake = now >= begin ? serve_lanes(now) : begin;

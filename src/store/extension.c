@@ -9,9 +9,11 @@
  * 1.0.1, changes functions at most, and fits.
  *
  * Who drops or changes the extension locks all of our tables, in no order that
- * our processes know.  So each of these holds a share lock on the extension,
- * as an object, and what drops or changes it first takes that lock exclusively
- * (process/ddl.c): it waits for tasks under way while it holds nothing of ours.
+ * our processes know.  So each of these holds a lock, shared, and what drops or
+ * changes the extension first takes that lock exclusively (process/ddl.c): it
+ * waits for tasks under way while it holds nothing of ours.  The lock is one on
+ * the extension with a subobject that it does not have, so that only this file
+ * takes it: the extension's own is there for any user to take.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,6 +32,8 @@
 #include "utils/rel.h"
 
 #include "store/extension.h"
+
+#define HOLD_SUBOBJECT	1
 
 static void read_extension(HeapTuple tuple, TupleDesc desc,
 						   AtqExtension *extension);
@@ -90,7 +94,7 @@ atq_extension_hold(void)
 	while (atq_extension_find(&found))
 	{
 		SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, found.oid,
-						   0);
+						   HOLD_SUBOBJECT);
 		(void) LockAcquire(&tag, AccessShareLock, true, false);
 		AcceptInvalidationMessages();
 		if (atq_extension_find(&held) && held.oid == found.oid)
@@ -103,6 +107,6 @@ atq_extension_hold(void)
 void
 atq_extension_lock(const AtqExtension *extension)
 {
-	LockDatabaseObject(ExtensionRelationId, extension->oid, 0,
+	LockDatabaseObject(ExtensionRelationId, extension->oid, HOLD_SUBOBJECT,
 					   AccessExclusiveLock);
 }
