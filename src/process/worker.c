@@ -291,14 +291,17 @@ connect_to(const AtqWorkerStart *start)
 }
 
 /*
- * A task may do harm that crashes the server when it has committed.  So that
- * it does not come back each time, while crashes follow each other commits
- * wait for the disk.
+ * Tasks write, whatever the default of their database or role.  One may do
+ * harm that crashes the server when it has committed.  So that it does not
+ * come back each time, while crashes follow each other commits wait for the
+ * disk.
  */
 static void
 apply_settings(void)
 {
 	careful = atq_evidence_careful();
+	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET,
+					PGC_S_SESSION);
 	SetConfigOption("synchronous_commit",
 					careful && atq_synchronous_commit == SYNCHRONOUS_COMMIT_OFF ?
 					"local" : GetConfigOption("asynctasq.synchronous_commit",
