@@ -791,6 +791,7 @@ read_model(HeapTuple tuple, TupleDesc desc, void *arg)
 
 	model->orm = get_text(tuple, MODEL_ORM, desc);
 	model->class_name = get_text(tuple, MODEL_CLASS, desc);
+	model->owner = get_oid(tuple, MODEL_OWNER, desc);
 	model->relation = get_oid(tuple, MODEL_RELATION, desc);
 	model->relation_name = get_text(tuple, MODEL_RELATION_NAME, desc);
 	if (get_rel_relkind(model->relation) == '\0')

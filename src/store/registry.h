@@ -99,6 +99,7 @@ typedef struct AtqModel
 {
 	char	   *orm;
 	char	   *class_name;
+	Oid			owner;			/* who registered it; InvalidOid: nobody did */
 	Oid			relation;		/* InvalidOid: dropped */
 	char	   *relation_name;	/* qualified and quoted */
 	int			nkeys;

@@ -27,6 +27,7 @@
 #include "utils/syscache.h"
 
 #include "task/resolve.h"
+#include "task/trust.h"
 #include "wire/type.h"
 
 typedef Datum (*Fetcher) (FunctionCallInfo fcinfo, AtqSpan value);
@@ -78,6 +79,7 @@ static Datum
 fetch_kept(FunctionCallInfo fcinfo, int arg, Fetcher fetch)
 {
 	bool		kept = atq_registry_keep(true);
+	const AtqModel *guarded = atq_trust_guarded();
 	Datum		result;
 
 	PG_TRY();
@@ -86,6 +88,7 @@ fetch_kept(FunctionCallInfo fcinfo, int arg, Fetcher fetch)
 	}
 	PG_FINALLY();
 	{
+		atq_trust_guard(guarded);
 		(void) atq_registry_keep(kept);
 	}
 	PG_END_TRY();
@@ -155,6 +158,7 @@ fetch_related(FunctionCallInfo fcinfo, AtqSpan value)
 	AtqReference reference;
 	Oid			row_type;
 	char	   *sql;
+	SPIPlanPtr	statement;
 	Jsonb	   *json = NULL;
 
 	if (is_nil(value))
@@ -164,10 +168,13 @@ fetch_related(FunctionCallInfo fcinfo, AtqSpan value)
 		elog(ERROR, "SPI_connect failed");
 	atq_resolve_locate(&reference, &location);
 	sql = related_statement(&location, name, &row_type);
-	if (SPI_execute_with_args(sql, location.nkeys, location.types,
-							  location.values, NULL, false,
-							  2) != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_with_args failed");
+	statement = SPI_prepare(sql, location.nkeys, location.types);
+	if (statement == NULL)
+		elog(ERROR, "SPI_prepare failed: %s",
+			 SPI_result_code_string(SPI_result));
+	if (SPI_execute_plan(statement, location.values, NULL, false,
+						 2) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_plan failed");
 	if (SPI_processed == 0)
 		atq_resolve_missing(location.model, reference.key);
 	else if (SPI_processed > 1)

@@ -13,7 +13,9 @@
  * Up to FEW_ROWS rows of a plain table are read from the key's index instead,
  * where that is just what the query would give (keyread.c).
  *
- * The statements run as the current user, with nothing to help them: table
+ * The statements run as the current user, with nothing to help them, and what
+ * they may call is limited where the model is not the user's to trust
+ * (trust.c): table
  * privileges, column privileges and row security are those of a SELECT of
  * that user.  All names and operators in them are qualified.  Rows that are to
  * be locked are locked in the order of their keys, so that two tasks that want
@@ -50,6 +52,7 @@
 #include "store/relkey.h"
 #include "task/keyread.h"
 #include "task/resolve.h"
+#include "task/trust.h"
 #include "wire/text.h"
 
 /* Rows that one query reads at most. */
@@ -82,6 +85,7 @@ typedef struct Target
 	AtqModel   *model;
 	uint64		generation;		/* of the registry, when it was looked up */
 	ModelPlan  *plan;
+	bool		guarded;		/* see trust.h */
 	List	   *entries;
 	HTAB	   *index;			/* of the entries, if they are many */
 } Target;
@@ -135,6 +139,8 @@ static uint32 hash_key(const void *key, Size size);
 static int	match_key(const void *a, const void *b, Size size);
 static void lock_target(Target *target);
 static void fetch_target(AtqResolution *resolution, Target *target);
+static void fetch_guarded(AtqResolution *resolution, Target *target);
+static void read_target(AtqResolution *resolution, Target *target);
 static ModelPlan *get_plan(AtqModel *model);
 static ModelPlan *make_plan(AtqModel *model, MemoryContext context);
 static void free_plans(void *arg);
@@ -144,7 +150,8 @@ static char *key_order(Relation rel, int nkeys, const AttrNumber *columns);
 static char *one_statement(const ModelPlan *plan, AtqRowLock lock);
 static char *many_statement(const ModelPlan *plan, AtqRowLock lock);
 static bool fetch_by_index(AtqResolution *resolution, Target *target);
-static SPIPlanPtr prepare(char *sql, int nargs, Oid *types);
+static SPIPlanPtr prepare(const Target *target, SPIPlanPtr *kept, char *sql,
+						  int nargs, Oid *types);
 static void fetch_one(AtqResolution *resolution, Target *target);
 static void fetch_many(AtqResolution *resolution, Target *target, int first,
 					   int n);
@@ -341,9 +348,36 @@ atq_resolve_fetch(AtqResolution *resolution)
 static void
 fetch_target(AtqResolution *resolution, Target *target)
 {
+	lock_target(target);
+	target->guarded = !atq_trust_model(target->model);
+	if (target->guarded)
+		fetch_guarded(resolution, target);
+	else
+		read_target(resolution, target);
+}
+
+static void
+fetch_guarded(AtqResolution *resolution, Target *target)
+{
+	const AtqModel *before = atq_trust_guarded();
+
+	atq_trust_guard(target->model);
+	PG_TRY();
+	{
+		read_target(resolution, target);
+	}
+	PG_FINALLY();
+	{
+		atq_trust_guard(before);
+	}
+	PG_END_TRY();
+}
+
+static void
+read_target(AtqResolution *resolution, Target *target)
+{
 	int			n = list_length(target->entries);
 
-	lock_target(target);
 	target->plan = get_plan(target->model);
 	if (n <= FEW_ROWS && fetch_by_index(resolution, target))
 		return;
@@ -568,15 +602,23 @@ fetch_by_index(AtqResolution *resolution, Target *target)
 	return true;
 }
 
+/*
+ * Makes a statement and keeps it, unless it is guarded: that it was planned
+ * for one user says nothing about the next.
+ */
 static SPIPlanPtr
-prepare(char *sql, int nargs, Oid *types)
+prepare(const Target *target, SPIPlanPtr *kept, char *sql, int nargs,
+		Oid *types)
 {
 	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s",
 			 SPI_result_code_string(SPI_result));
+	if (target->guarded)
+		return plan;
 	SPI_keepplan(plan);
+	*kept = plan;
 	return plan;
 }
 
@@ -584,7 +626,7 @@ static void
 fetch_one(AtqResolution *resolution, Target *target)
 {
 	ModelPlan  *plan = target->plan;
-	SPIPlanPtr *kept = &plan->one[resolution->lock];
+	SPIPlanPtr	statement = plan->one[resolution->lock];
 	Entry	   *entry = linitial(target->entries);
 	Datum		values[ATQ_MAX_KEYS];
 	Oid			types[ATQ_MAX_KEYS];
@@ -594,10 +636,11 @@ fetch_one(AtqResolution *resolution, Target *target)
 	for (int i = 0; i < plan->nkeys; i++)
 		types[i] = plan->types[i]->type;
 	read_keys(target, entry->key, values);
-	if (*kept == NULL)
-		*kept = prepare(one_statement(plan, resolution->lock), plan->nkeys,
-						types);
-	if (SPI_execute_plan(*kept, values, NULL, false, 0) != SPI_OK_SELECT)
+	if (statement == NULL || target->guarded)
+		statement = prepare(target, &plan->one[resolution->lock],
+							one_statement(plan, resolution->lock),
+							plan->nkeys, types);
+	if (SPI_execute_plan(statement, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan failed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 		keep_row(resolution, target, entry, i, 1);
@@ -610,7 +653,7 @@ static void
 fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 {
 	ModelPlan  *plan = target->plan;
-	SPIPlanPtr *kept = &plan->many[resolution->lock];
+	SPIPlanPtr	statement = plan->many[resolution->lock];
 	Datum	   *columns[ATQ_MAX_KEYS];
 	Datum		arrays[ATQ_MAX_KEYS];
 
@@ -636,10 +679,11 @@ fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 													type->len, type->by_value,
 													type->align));
 	}
-	if (*kept == NULL)
-		*kept = prepare(many_statement(plan, resolution->lock), plan->nkeys,
-						plan->array_types);
-	if (SPI_execute_plan(*kept, arrays, NULL, false, 0) != SPI_OK_SELECT)
+	if (statement == NULL || target->guarded)
+		statement = prepare(target, &plan->many[resolution->lock],
+							many_statement(plan, resolution->lock),
+							plan->nkeys, plan->array_types);
+	if (SPI_execute_plan(statement, arrays, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan failed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -751,6 +795,8 @@ atq_resolve_locate(const AtqReference *reference, AtqLocation *location)
 	Target	   *target = make_target(reference);
 
 	lock_target(target);
+	if (!atq_trust_model(target->model))
+		atq_trust_guard(target->model);
 	target->plan = get_plan(target->model);
 	location->model = target->model;
 	location->table = target->plan->table;

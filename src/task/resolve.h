@@ -50,7 +50,10 @@ typedef struct AtqLocation
 	Datum		values[ATQ_MAX_KEYS];
 } AtqLocation;
 
-/* Locks the relation against changes until the transaction ends. */
+/*
+ * Locks the relation against changes until the transaction ends.  Where the
+ * model is not to be trusted, it leaves the guard on (atq_trust_guard).
+ */
 extern void atq_resolve_locate(const AtqReference *reference,
 							   AtqLocation *location);
 

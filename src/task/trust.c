@@ -1,0 +1,155 @@
+/*-------------------------------------------------------------------------
+ *
+ * trust.c
+ *	  What code may run while the rows of a model are read.
+ *
+ * A reference names its model, and it is the dispatcher who writes the
+ * reference.  Reading a view, a table with row security, or just planning to
+ * read a table that has an index on an expression calls functions that the
+ * relation's owner has chosen, with the rights of who reads: without more ado,
+ * whoever may dispatch to a handler could have it read his own view and so do
+ * all that the handler's role can do.
+ *
+ * So a model counts as harmless only when it was registered by, or when its
+ * relation belongs to, a role that gains nothing: a superuser, the reader
+ * himself, or a role that can act as the reader.  While rows of any other
+ * model are read, functions are called only if they belong to such a role and
+ * are not volatile, because a volatile one, dispatch() among them, could be
+ * told to do harm.  That leaves what row security and views are mostly made
+ * of: operators, current_user, current_setting().
+ *
+ * Two hooks see to it.  Nearly all functions are announced to
+ * object_access_hook before they are called.  Those of operators that only the
+ * planner calls, on a column's statistics, are not, so that each query is
+ * looked through before it is planned.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/planner.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+#include "task/trust.h"
+
+static object_access_hook_type prev_object_access = NULL;
+static planner_hook_type prev_planner = NULL;
+static const AtqModel *guarded = NULL;
+
+static void object_access(ObjectAccessType access, Oid class_id,
+						  Oid object_id, int sub_id, void *arg);
+static PlannedStmt *plan_query(Query *query, const char *source, int options,
+							   ParamListInfo params);
+static bool check_node(Node *node, void *arg);
+static bool check_function(Oid function, void *arg);
+static bool trust_role(Oid role);
+
+void
+atq_trust_init(void)
+{
+	prev_object_access = object_access_hook;
+	object_access_hook = object_access;
+	prev_planner = planner_hook;
+	planner_hook = plan_query;
+}
+
+bool
+atq_trust_model(const AtqModel *model)
+{
+	HeapTuple	tuple;
+	Oid			owner = InvalidOid;
+
+	if (OidIsValid(model->owner) && trust_role(model->owner))
+		return true;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(model->relation));
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return OidIsValid(owner) && trust_role(owner);
+}
+
+/* True for a role that gains nothing by acting as the current user. */
+static bool
+trust_role(Oid role)
+{
+	return superuser_arg(role) || has_privs_of_role(role, GetUserId());
+}
+
+void
+atq_trust_guard(const AtqModel *model)
+{
+	guarded = model;
+}
+
+const AtqModel *
+atq_trust_guarded(void)
+{
+	return guarded;
+}
+
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+			  int sub_id, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_FUNCTION_EXECUTE && guarded != NULL)
+		(void) check_function(object_id, NULL);
+}
+
+static PlannedStmt *
+plan_query(Query *query, const char *source, int options,
+		   ParamListInfo params)
+{
+	if (guarded != NULL)
+		(void) check_node((Node *) query, NULL);
+	return prev_planner ? prev_planner(query, source, options, params) :
+		standard_planner(query, source, options, params);
+}
+
+static bool
+check_node(Node *node, void *arg)
+{
+	if (node == NULL)
+		return false;
+	(void) check_functions_in_node(node, check_function, arg);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, check_node, arg, 0);
+	return expression_tree_walker(node, check_node, arg);
+}
+
+/* Throws, or returns false. */
+static bool
+check_function(Oid function, void *arg)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc proc;
+	bool		harmless;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	harmless = proc->provolatile != PROVOLATILE_VOLATILE &&
+		trust_role(proc->proowner);
+	ReleaseSysCache(tuple);
+	if (!harmless)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("function %s must not be called to read rows of model \"%s\"",
+						format_procedure(function), guarded->class_name),
+				 errdetail("Neither who registered the model nor the owner of its relation can act as role \"%s\".",
+						   GetUserNameFromId(GetUserId(), false)),
+				 errhint("If that role trusts the relation, have it or a superuser register the model.")));
+	return false;
+}

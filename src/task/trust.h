@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * trust.h
+ *	  What code may run while the rows of a model are read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ATQ_TASK_TRUST_H
+#define ATQ_TASK_TRUST_H
+
+#include "store/registry.h"
+
+/* Sets the hooks; from _PG_init. */
+extern void atq_trust_init(void);
+
+/* True when the current user need not fear what is a model's, or its table's. */
+extern bool atq_trust_model(const AtqModel *model);
+
+/*
+ * Until the next call, functions that the current user has no reason to trust
+ * throw 42501 instead of being called; NULL ends that.
+ */
+extern void atq_trust_guard(const AtqModel *model);
+
+/* The model given last, to be given again. */
+extern const AtqModel *atq_trust_guarded(void);
+
+#endif							/* ATQ_TASK_TRUST_H */
