@@ -3,6 +3,31 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION asynctasq" to load this file. \quit
 
+-- The schema may be there already.  Who owns it could put objects beside ours.
+DO LANGUAGE plpgsql $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
+			JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+			WHERE n.nspname OPERATOR(pg_catalog.=) 'asynctasq'
+			AND (r.rolsuper OR r.rolname OPERATOR(pg_catalog.=) CURRENT_USER))
+		OR EXISTS (SELECT FROM pg_catalog.pg_namespace AS n,
+			pg_catalog.aclexplode(n.nspacl) AS a
+			JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) a.grantee
+			WHERE n.nspname OPERATOR(pg_catalog.=) 'asynctasq'
+			AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+			AND NOT r.rolsuper AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER)
+		OR EXISTS (SELECT FROM pg_catalog.pg_namespace AS n,
+			pg_catalog.aclexplode(n.nspacl) AS a
+			WHERE n.nspname OPERATOR(pg_catalog.=) 'asynctasq'
+			AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+			AND a.grantee OPERATOR(pg_catalog.=) 0)
+	THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = 'schema "asynctasq" belongs to another role, or others may create objects in it',
+			HINT = 'Drop the schema; CREATE EXTENSION makes it.';
+	END IF;
+END $$;
+
 ------------------------------------------------------------------------
 -- The wire type
 ------------------------------------------------------------------------

@@ -17,6 +17,7 @@
 #include "process/ddl.h"
 #include "process/launcher.h"
 #include "store/registry.h"
+#include "task/task.h"
 #include "task/trust.h"
 
 PG_MODULE_MAGIC;
@@ -41,6 +42,7 @@ _PG_init(void)
 	atq_evidence_init();
 	atq_registry_init();
 	atq_trust_init();
+	atq_drain_init();
 	atq_ddl_init();
 	if (!IsBinaryUpgrade)
 		atq_launcher_init();

@@ -15,6 +15,8 @@
  *	- 17 gave makeJsonLexContextCstringLen a context to fill, and made
  *	  intervals infinite.
  *	- 17 dropped PGPROC.pgprocno.
+ *	- 17 added transaction_timeout, which would end a worker whose tasks share a
+ *	  transaction; a task's own timeout holds without it.
  *	- 17 lets background workers of NOLOGIN roles connect
  *	  (BGWORKER_BYPASS_ROLELOGINCHECK) and names extensions' wait events
  *	  (WaitEventExtensionNew).
@@ -81,6 +83,13 @@
 #define atq_my_procno() GetNumberFromPGProc(MyProc)
 #else
 #define atq_my_procno() (MyProc->pgprocno)
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define atq_disable_transaction_timeout() \
+	SetConfigOption("transaction_timeout", "0", PGC_USERSET, PGC_S_OVERRIDE)
+#else
+#define atq_disable_transaction_timeout() ((void) 0)
 #endif
 
 #if PG_VERSION_NUM >= 180000

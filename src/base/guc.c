@@ -24,6 +24,8 @@ bool		atq_enabled = true;
 int			atq_max_workers = 4;
 int			atq_workers_per_lane = 2;
 int			atq_worker_idle_timeout_ms = 10000;
+int			atq_worker_max_tasks = 0;
+int			atq_cancel_grace_ms = 5000;
 int			atq_claim_size = 100;
 int			atq_sweep_interval_s = 60;
 int			atq_synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
@@ -74,6 +76,16 @@ define_worker_settings(void)
 							"Sets how long a worker waits for work before it exits.",
 							NULL,
 							&atq_worker_idle_timeout_ms, 10000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.worker_max_tasks",
+							"Sets after how many tasks a worker exits, and another takes its place.",
+							"Zero means never. It bounds what handlers leave behind in a process.",
+							&atq_worker_max_tasks, 0, 0, INT_MAX,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.cancel_grace",
+							"Sets how long a task may go on that was told to stop.",
+							"A worker whose task does not heed cancel() or its timeout is ended.",
+							&atq_cancel_grace_ms, 5000, 10, 3600000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("asynctasq.claim_size",
 							"Sets how many tasks a worker claims at a time.",

@@ -12,6 +12,8 @@ extern PGDLLIMPORT bool atq_enabled;
 extern PGDLLIMPORT int atq_max_workers;
 extern PGDLLIMPORT int atq_workers_per_lane;
 extern PGDLLIMPORT int atq_worker_idle_timeout_ms;
+extern PGDLLIMPORT int atq_worker_max_tasks;
+extern PGDLLIMPORT int atq_cancel_grace_ms;
 extern PGDLLIMPORT int atq_claim_size;
 extern PGDLLIMPORT int atq_sweep_interval_s;
 extern PGDLLIMPORT int atq_synchronous_commit;

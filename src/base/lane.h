@@ -57,6 +57,14 @@ typedef struct AtqLine
 	bool		drained;		/* the last claim saw the end */
 } AtqLine;
 
+/* Why a worker ended with a task. */
+typedef enum AtqOrphanReason
+{
+	ATQ_ORPHAN_TERMINATED,
+	ATQ_ORPHAN_TIMEOUT,			/* the task did not heed its timeout */
+	ATQ_ORPHAN_CANCELLED		/* or cancel() */
+} AtqOrphanReason;
+
 /*
  * An attempt that its worker, but not the server, did not survive, to be
  * settled by the next.
@@ -66,6 +74,8 @@ typedef struct AtqOrphan
 	int64		task_id;
 	int32		queue_id;
 	TimestampTz started_at;
+	AtqOrphanReason reason;
+	bool		settling;		/* it had failed, should_retry was called */
 } AtqOrphan;
 
 typedef struct AtqLane
@@ -125,6 +135,9 @@ typedef struct AtqSlot
 								 * before SIGINT is sent, cleared when it
 								 * arrives */
 	int64		cancelled_id;	/* the task that it has reached */
+	TimestampTz stopped_at;		/* when the running task was told to stop, or
+								 * 0; set by signal handlers, without lock */
+	bool		settling;		/* its failure is being recorded */
 	int			line;			/* of the claimed tasks, or -1 */
 	TimestampTz claimed_at;
 	int64		unrun_id;		/* first claimed and not yet run, or

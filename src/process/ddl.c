@@ -37,7 +37,6 @@
 #include "storage/latch.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
-#include "utils/fmgroids.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -64,7 +63,6 @@ static void process_utility(PlannedStmt *pstmt, const char *queryString,
 							DestReceiver *dest, QueryCompletion *qc);
 static void object_access(ObjectAccessType access, Oid class_id,
 						  Oid object_id, int sub_id, void *arg);
-static bool works_on_session(Oid function);
 static bool renames(Node *statement);
 static void check_rename(Node *statement);
 static bool changes_extension(Node *statement);
@@ -94,30 +92,8 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 {
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
-	if (access == OAT_FUNCTION_EXECUTE && atq_attempt_current != NULL &&
-		works_on_session(object_id))
-		atq_attempt_touch_session();
-}
-
-/* Functions whose effects the end of a task cannot undo before the commit. */
-static bool
-works_on_session(Oid function)
-{
-	switch (function)
-	{
-		case F_PG_NOTIFY:
-		case F_PG_ADVISORY_LOCK_INT8:
-		case F_PG_ADVISORY_LOCK_INT4_INT4:
-		case F_PG_ADVISORY_LOCK_SHARED_INT8:
-		case F_PG_ADVISORY_LOCK_SHARED_INT4_INT4:
-		case F_PG_TRY_ADVISORY_LOCK_INT8:
-		case F_PG_TRY_ADVISORY_LOCK_INT4_INT4:
-		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT8:
-		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT4_INT4:
-			return true;
-		default:
-			return false;
-	}
+	if (access == OAT_FUNCTION_EXECUTE)
+		atq_attempt_note_call(object_id);
 }
 
 static void

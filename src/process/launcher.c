@@ -29,6 +29,9 @@
  * When the launcher itself fails, the postmaster restarts it; it finds the
  * slots as they are and goes on.
  *
+ * The clock may be set back.  A time that lies further ahead than anything is
+ * put off counts as past, so that nothing waits for the old time to come again.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -70,6 +73,7 @@
 #define CRASH_PAUSE_MS	1000	/* after the second of several crashes */
 #define CRASH_PAUSE_MAX_MS	60000
 #define START_LIMIT_MS	60000	/* after which a start is given up */
+#define PAUSE_LIMIT_MS	60000	/* the longest that a lane is held or paused */
 
 /* What the launcher sees of a lane in one turn. */
 typedef struct LaneView
@@ -369,16 +373,17 @@ serve_lane(int i, const LaneView *view, TimestampTz now)
 		return view->workers == 0 ? view->next_due : DT_NOEND;
 	if (view->spare || view->workers >= (scanner ? 1 : atq_workers_per_lane))
 		return DT_NOEND;
-	if (view->not_before > now)
+	if (view->not_before > now &&
+		view->not_before <= TimestampTzPlusMilliseconds(now, PAUSE_LIMIT_MS))
 		return view->not_before;
 	if (view->workers > 0)
 	{
-		since = Min(view->busy_since, now);
+		since = view->busy_since != DT_NOEND ? view->busy_since : now;
 		if (view->pending_since != 0)
 			since = Min(since, view->pending_since);
 		if (view->work_since != 0)
 			since = Min(since, view->work_since);
-		if (!TimestampDifferenceExceeds(since, now, BACKLOG_MS))
+		if (since <= now && !TimestampDifferenceExceeds(since, now, BACKLOG_MS))
 			return TimestampTzPlusMilliseconds(now, BACKLOG_MS);
 	}
 	if (!may_connect(i, view))
@@ -532,8 +537,9 @@ make_room(int lane, TimestampTz now)
 			break;
 		}
 		if (!idle && (victim_idle ||
-					  !TimestampDifferenceExceeds(slot->started_at, now,
-												  SHARE_MS)))
+					  (slot->started_at <= now &&
+					   !TimestampDifferenceExceeds(slot->started_at, now,
+												   SHARE_MS))))
 			continue;
 		if (victim == NULL || (idle && !victim_idle) ||
 			slot->started_at < victim->started_at)

@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/guc.h"
 #include "base/lane.h"
 #include "base/stats.h"
 #include "store/registry.h"
@@ -43,6 +44,7 @@ enum
 
 static bool may_see(Oid role);
 static void put_slot(ReturnSetInfo *rsinfo, const AtqSlot *slot);
+static bool is_stuck(const AtqSlot *slot);
 static const char *state_name(const AtqSlot *slot);
 static void put_queue(ReturnSetInfo *rsinfo, const AtqStat *stat);
 static void put_handler(ReturnSetInfo *rsinfo, const AtqStat *stat);
@@ -107,6 +109,15 @@ put_slot(ReturnSetInfo *rsinfo, const AtqSlot *slot)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/* Its task was told to stop and goes on all the same. */
+static bool
+is_stuck(const AtqSlot *slot)
+{
+	return slot->task_id != 0 && slot->stopped_at != 0 &&
+		TimestampDifferenceExceeds(slot->stopped_at, GetCurrentTimestamp(),
+								   atq_cancel_grace_ms);
+}
+
 static const char *
 state_name(const AtqSlot *slot)
 {
@@ -118,7 +129,7 @@ state_name(const AtqSlot *slot)
 		case ATQ_SLOT_IDLE:
 			return "idle";
 		case ATQ_SLOT_BUSY:
-			return "busy";
+			return is_stuck(slot) ? "stuck" : "busy";
 	}
 	return "starting";
 }

@@ -7,7 +7,8 @@
  * connects as that role: its session user is the role, so a handler has
  * nothing to go back to.  It claims tasks, runs each in a transaction of its
  * own, wipes the session, and waits on its latch when there is nothing to do.
- * After asynctasq.worker_idle_timeout it gives its slot back.
+ * After asynctasq.worker_idle_timeout it gives its slot back, as it does after
+ * asynctasq.worker_max_tasks and when its role has been altered.
  *
  * Its slot says what it does.  The slot is given back by an on_shmem_exit
  * callback, which runs after the transaction under way has been rolled back;
@@ -52,8 +53,10 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
@@ -81,6 +84,8 @@ static int	least_claim = 1;	/* the batch that was run last */
 static bool temp_used = false;
 static bool careful = false;	/* as of atq_evidence_careful */
 static bool holds_extension = false;
+static uint32 my_role_hash = 0;
+static bool role_is_stale = false;
 static uint32 idle_wait_event = 0;
 
 static bool attach(const AtqWorkerStart *start);
@@ -90,6 +95,8 @@ static void set_backoff(void);
 static void cancel_task(SIGNAL_ARGS);
 static void quit_in_crash(SIGNAL_ARGS);
 static void connect_to(const AtqWorkerStart *start);
+static void watch_role(void);
+static void role_changed(Datum arg, int cacheid, uint32 hash);
 static void apply_settings(void);
 static void run_lane(void);
 static bool should_exit(void);
@@ -105,6 +112,7 @@ static long idle_wait_ms(TimestampTz now, TimestampTz deadline);
 static bool sibling_holds_claim(void);
 static void mark_idle(void);
 static void begin_transaction(void);
+static void commit_transaction(void);
 static void abort_transaction(void);
 static void finish_transaction(void);
 static bool never(const ErrorData *error);
@@ -113,7 +121,7 @@ static void wipe_session(void);
 
 static AtqRunner worker_runner = {
 	.begin = begin_transaction,
-	.commit = CommitTransactionCommand,
+	.commit = commit_transaction,
 	.abort = abort_transaction,
 	.finish = finish_transaction,
 	.next = next_in_transaction,
@@ -160,6 +168,8 @@ attach(const AtqWorkerStart *start)
 		mine->tasks_done = 0;
 		mine->task_id = mine->settling_id = 0;
 		mine->cancel_id = mine->cancelled_id = 0;
+		mine->stopped_at = 0;
+		mine->settling = false;
 		mine->queue_id = 0;
 		mine->unrun_id = ATQ_ID_NONE;
 		mine->nmembers = 0;
@@ -214,6 +224,15 @@ leave_orphan(void)
 	orphan.task_id = slot->task_id;
 	orphan.queue_id = slot->queue_id;
 	orphan.started_at = slot->task_started_at;
+	orphan.settling = slot->settling;
+	orphan.reason = ATQ_ORPHAN_TERMINATED;
+	if (slot->cancelled_id != 0 && atq_slot_holds(slot, slot->cancelled_id))
+	{
+		orphan.task_id = slot->cancelled_id;
+		orphan.reason = ATQ_ORPHAN_CANCELLED;
+	}
+	else if (atq_attempt_timed_out() && !slot->settling)
+		orphan.reason = ATQ_ORPHAN_TIMEOUT;
 	SpinLockRelease(&slot->mutex);
 	if (orphan.task_id == 0)
 		return;
@@ -261,6 +280,8 @@ cancel_task(SIGNAL_ARGS)
 		(slot->cancel_id == 0 || atq_slot_holds(slot, slot->cancel_id)))
 	{
 		slot->cancelled_id = slot->cancel_id;
+		if (slot->cancel_id != 0)
+			atq_attempt_stop(slot);
 		InterruptPending = true;
 		QueryCancelPending = true;
 	}
@@ -287,7 +308,30 @@ connect_to(const AtqWorkerStart *start)
 											  ATQ_BYPASS_LOGIN_CHECK : 0);
 	SetConfigOption("application_name", MyBgworkerEntry->bgw_type,
 					PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
+	atq_disable_transaction_timeout();
 	apply_settings();
+}
+
+static void
+watch_role(void)
+{
+	begin_transaction();
+	my_role_hash = GetSysCacheHashValue1(AUTHOID,
+										 ObjectIdGetDatum(slot->role));
+	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
+	CommitTransactionCommand();
+}
+
+/*
+ * What the role may do is partly settled when a session begins, so the next
+ * tasks are for another worker.
+ */
+static void
+role_changed(Datum arg, int cacheid, uint32 hash)
+{
+	if (hash == 0 || hash == my_role_hash)
+		role_is_stale = true;
 }
 
 /*
@@ -319,6 +363,7 @@ run_lane(void)
 	idle_wait_event = atq_wait_event("AsynctasqWorkerIdle");
 	worker_runner.slot = slot;
 	claim = atq_claim_make(lane, TopMemoryContext);
+	watch_role();
 	while (!should_exit())
 	{
 		MemoryContextSwitchTo(turn);
@@ -343,7 +388,8 @@ should_exit(void)
 	}
 	else if (careful && !atq_evidence_careful())
 		apply_settings();
-	return !atq_enabled || slot->release;
+	return !atq_enabled || slot->release || role_is_stale ||
+		(atq_worker_max_tasks > 0 && slot->tasks_done >= atq_worker_max_tasks);
 }
 
 /* Settles what workers of this lane left when they or the server died. */
@@ -496,7 +542,6 @@ run_next(void)
 
 		task_ms = task_ms == 0 ? ms : task_ms * 0.8 + ms * 0.2;
 		least_claim = Max(1, run.batch_size);
-		wipe_session();
 	}
 	pgstat_report_stat(false);
 	if (atq_claim_overtaken(claim))
@@ -546,9 +591,7 @@ idle_wait_ms(TimestampTz now, TimestampTz deadline)
 	TimestampTz until = Max(deadline, now);
 	long		ms;
 
-	if (due != DT_NOEND)
-		until = due;
-	ms = TimestampDifferenceMilliseconds(now, until);
+	ms = TimestampDifferenceMilliseconds(now, Min(until, due));
 	if (sibling_holds_claim())
 		ms = Min(ms, STEAL_AFTER_MS);
 	return Max(ms, 1);
@@ -597,12 +640,24 @@ begin_transaction(void)
 	}
 }
 
-/* The server releases all locks with it, those of the session too. */
+static void
+commit_transaction(void)
+{
+	CommitTransactionCommand();
+	wipe_session();
+}
+
+/*
+ * What it has done to temporary objects is undone with it, and all locks are
+ * released, those of the session too.
+ */
 static void
 abort_transaction(void)
 {
 	AbortCurrentTransaction();
 	holds_extension = false;
+	temp_used = false;
+	wipe_session();
 }
 
 /*
@@ -643,13 +698,17 @@ next_in_transaction(void)
 	ParallelWorkerNumber = number;
 }
 
-/* What DISCARD ALL would do, less what the task's end has done already. */
+/*
+ * What DISCARD ALL would do, less what the task's end has done already, after
+ * each transaction in which user code may have run.
+ */
 static void
 wipe_session(void)
 {
 	DropAllPreparedStatements();
 	LockReleaseAll(USER_LOCKMETHOD, true);
 	ResetSequenceCaches();
+	atq_attempt_forget_seed();
 	if (temp_used)
 	{
 		temp_used = false;

@@ -10,7 +10,10 @@
  * The timeout is armed in C, because statement_timeout does nothing in a
  * background worker and a handler could change it.  When it fires it cancels
  * the task; when the handler swallows that, it does so again after each
- * grace period, and a worker ends at the third time.
+ * grace period (asynctasq.cancel_grace), and a worker ends at the third time.
+ * A task that swallows cancel() has one grace period: it starts when the cancel
+ * becomes an error in the task (task.c), because a timer cannot be set where
+ * the signal arrives.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,24 +27,30 @@
 #include "storage/latch.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "base/evidence.h"
+#include "base/guc.h"
 #include "task/attempt.h"
 #include "wire/jsonform.h"
 
-#define TIMEOUT_GRACE_MS	5000
 #define TIMEOUT_FIRES		3
 
 AtqAttempt *atq_attempt_current = NULL;
 
+static AtqSlot *worker_slot = NULL;
 static bool touched_session = false;
 static bool timeout_registered = false;
 static bool armed = false;
 static TimeoutId timeout_id;
 static volatile sig_atomic_t timeout_fires = 0;
+static volatile sig_atomic_t cancel_heard = false;
+static bool seed_set = false;
 
+static void start_timer(TimestampTz until);
 static void timeout_fired(void);
 static void publish(AtqSlot *slot, const AtqAttempt *attempt,
 					int64 unrun_id);
@@ -51,6 +60,7 @@ atq_attempt_begin(AtqAttempt *attempt, AtqSlot *slot, int64 unrun_id)
 {
 	atq_attempt_current = attempt;
 	touched_session = false;
+	worker_slot = slot;
 	if (slot != NULL)
 		publish(slot, attempt, unrun_id);
 }
@@ -66,6 +76,8 @@ publish(AtqSlot *slot, const AtqAttempt *attempt, int64 unrun_id)
 	slot->queue_id = attempt->task.queue_id;
 	slot->attempt = attempt->number;
 	slot->task_started_at = attempt->started_at;
+	slot->stopped_at = 0;
+	slot->settling = false;
 	slot->unrun_id = unrun_id;
 	strlcpy(slot->task, attempt->task.task, ATQ_NAME_LEN);
 	SpinLockRelease(&slot->mutex);
@@ -97,6 +109,8 @@ atq_attempt_keep_only(AtqSlot *slot, int64 task_id)
 	SpinLockAcquire(&slot->mutex);
 	slot->nmembers = 0;
 	slot->task_id = task_id;
+	slot->stopped_at = 0;
+	slot->settling = task_id != 0;
 	SpinLockRelease(&slot->mutex);
 }
 
@@ -119,6 +133,9 @@ atq_attempt_settled(AtqSlot *slot, int ntasks)
 	SpinLockAcquire(&slot->mutex);
 	slot->nmembers = 0;
 	slot->task_id = 0;
+	slot->cancelled_id = 0;
+	slot->stopped_at = 0;
+	slot->settling = false;
 	slot->tasks_done += ntasks;
 	SpinLockRelease(&slot->mutex);
 	QueryCancelPending = false;
@@ -130,17 +147,32 @@ void
 atq_attempt_arm(int64 timeout_us)
 {
 	timeout_fires = 0;
-	if (timeout_us <= 0)
-		return;
+	cancel_heard = false;
+	if (timeout_us > 0)
+		start_timer(GetCurrentTimestamp() + timeout_us);
+}
+
+/* It fires then, and again after each grace period. */
+static void
+start_timer(TimestampTz until)
+{
 	if (!timeout_registered)
 	{
 		timeout_id = RegisterTimeout(USER_TIMEOUT, timeout_fired);
 		timeout_registered = true;
 	}
-	enable_timeout_every(timeout_id,
-						 GetCurrentTimestamp() + timeout_us,
-						 TIMEOUT_GRACE_MS);
+	enable_timeout_every(timeout_id, until, atq_cancel_grace_ms);
 	armed = true;
+}
+
+void
+atq_attempt_cancel_heard(void)
+{
+	if (cancel_heard)
+		return;
+	cancel_heard = true;
+	start_timer(TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+											atq_cancel_grace_ms));
 }
 
 void
@@ -149,6 +181,7 @@ atq_attempt_disarm(void)
 	if (armed)
 		disable_timeout(timeout_id, false);
 	armed = false;
+	cancel_heard = false;
 }
 
 bool
@@ -161,12 +194,33 @@ atq_attempt_timed_out(void)
 static void
 timeout_fired(void)
 {
-	timeout_fires++;
-	if (timeout_fires >= TIMEOUT_FIRES && MyBgworkerEntry != NULL)
+	if (!cancel_heard)
+		timeout_fires++;
+	if ((cancel_heard || timeout_fires >= TIMEOUT_FIRES) &&
+		MyBgworkerEntry != NULL)
 		ProcDiePending = true;
+	if (worker_slot != NULL)
+		atq_attempt_stop(worker_slot);
 	QueryCancelPending = true;
 	InterruptPending = true;
 	SetLatch(MyLatch);
+}
+
+void
+atq_attempt_stop(AtqSlot *slot)
+{
+	if (slot->stopped_at == 0)
+		slot->stopped_at = GetCurrentTimestamp();
+}
+
+void
+atq_attempt_rethrow(const AtqRunner *runner, ErrorData *error)
+{
+	FlushErrorState();
+	HOLD_INTERRUPTS();
+	runner->abort();
+	RESUME_INTERRUPTS();
+	ReThrowError(error);
 }
 
 void
@@ -179,6 +233,57 @@ bool
 atq_attempt_touched_session(void)
 {
 	return touched_session;
+}
+
+/* A notification cannot be taken back before the commit, but then it is. */
+void
+atq_attempt_note_call(Oid function)
+{
+	if (atq_attempt_current == NULL ||
+		(function != F_PG_NOTIFY && !atq_attempt_leaves_session(function)))
+		return;
+	touched_session = true;
+	if (function == F_SETSEED)
+		seed_set = true;
+}
+
+bool
+atq_attempt_leaves_session(Oid function)
+{
+	switch (function)
+	{
+		case F_SETSEED:
+		case F_PG_ADVISORY_LOCK_INT8:
+		case F_PG_ADVISORY_LOCK_INT4_INT4:
+		case F_PG_ADVISORY_LOCK_SHARED_INT8:
+		case F_PG_ADVISORY_LOCK_SHARED_INT4_INT4:
+		case F_PG_TRY_ADVISORY_LOCK_INT8:
+		case F_PG_TRY_ADVISORY_LOCK_INT4_INT4:
+		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT8:
+		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT4_INT4:
+		case F_PG_ADVISORY_UNLOCK_INT8:
+		case F_PG_ADVISORY_UNLOCK_INT4_INT4:
+		case F_PG_ADVISORY_UNLOCK_SHARED_INT8:
+		case F_PG_ADVISORY_UNLOCK_SHARED_INT4_INT4:
+		case F_PG_ADVISORY_UNLOCK_ALL:
+			return true;
+		default:
+			return false;
+	}
+}
+
+void
+atq_attempt_forget_seed(void)
+{
+	uint32		seed;
+
+	if (!seed_set)
+		return;
+	seed_set = false;
+	if (!pg_strong_random(&seed, sizeof(seed)))
+		seed = (uint32) GetCurrentTimestamp();
+	(void) DirectFunctionCall1(setseed,
+							   Float8GetDatum(seed / (double) PG_UINT32_MAX));
 }
 
 /* Columns as task_info() has them. */

@@ -8,6 +8,7 @@
 #ifndef ATQ_TASK_ATTEMPT_H
 #define ATQ_TASK_ATTEMPT_H
 
+#include "base/compat.h"
 #include "base/lane.h"
 #include "base/stats.h"
 #include "store/storage.h"
@@ -53,6 +54,7 @@ typedef struct AtqAttempt
 	bool		crashed;		/* the server did: settled afterwards */
 	bool		timed_out;
 	bool		cancelled;		/* cancel() meant this task */
+	bool		asked;			/* should_retry is not asked (again) */
 } AtqAttempt;
 
 /* The attempt under way in this backend (of a batch the first), or NULL. */
@@ -88,11 +90,41 @@ extern void atq_attempt_disarm(void);
 extern bool atq_attempt_timed_out(void);
 
 /*
+ * Says in the worker's slot that the running task is told to stop; from signal
+ * handlers.
+ */
+extern void atq_attempt_stop(AtqSlot *slot);
+
+/*
+ * The task has heard cancel(): unless it is disarmed in time, the worker ends.
+ */
+extern void atq_attempt_cancel_heard(void);
+
+/*
  * Notes that user code did what lasts longer than its task; true when that
  * was so since the attempt under way began.
  */
 extern void atq_attempt_touch_session(void);
 extern bool atq_attempt_touched_session(void);
+
+/* Notes that user code is about to call a function. */
+extern void atq_attempt_note_call(Oid function);
+
+/*
+ * True for a function whose effects outlive a rollback: advisory locks of the
+ * session, the seed of random().
+ */
+extern bool atq_attempt_leaves_session(Oid function);
+
+/* Gives random() a new seed if user code has set one. */
+extern void atq_attempt_forget_seed(void);
+
+/*
+ * From PG_CATCH: rolls back what the runner has begun and throws the error,
+ * which was copied to the current context, to the caller.
+ */
+extern void atq_attempt_rethrow(const AtqRunner *runner, ErrorData *error)
+			atq_noreturn;
 
 /* The attempt's task as jsonb, as should_retry and on_failure get it. */
 extern Jsonb *atq_attempt_json(const AtqAttempt *attempt);

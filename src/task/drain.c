@@ -6,9 +6,21 @@
  * Runs tasks of the current user's own queues in the calling session, each (or
  * each batch) in a subtransaction of the caller's transaction, in the order in
  * which a worker would.  Tasks that the caller itself has dispatched are seen before
- * they are committed.  What is different from a worker: session state is not
- * wiped between tasks, deferred constraints wait for the caller's commit, and
- * nothing is final before it.
+ * they are committed.  What is different from a worker: deferred constraints
+ * wait for the caller's commit, and nothing is final before it.
+ *
+ * The session is the caller's, and is left as it was.  At the end of each task
+ * settings are undone, and cursors, prepared statements and temporary objects
+ * that it has made are dropped (finish_task).  Commands and functions whose
+ * effects on the session cannot be undone are refused to the task.  What a
+ * session remembers of sequences is not restored.
+ *
+ * Nor may a task gain the caller's rights.  Where the session could become
+ * another user than the one whose tasks it drains (it has logged in as another
+ * one, or drain() is called by a function that runs as its owner), a RESET
+ * ROLE, or what is left to the commit, would run as that one.  There tasks are
+ * restricted as the server restricts index functions: no SET ROLE, deferred
+ * triggers, temporary tables and cursors WITH HOLD.
  *
  * A cancel of the caller's statement is the caller's, not the task's.
  *
@@ -16,11 +28,26 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_namespace.h"
+#include "commands/prepare.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/regproc.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -35,6 +62,19 @@
 static void begin_subtransaction(void);
 static void commit_subtransaction(void);
 static void abort_subtransaction(void);
+static bool could_become_another(void);
+static void finish_task(void);
+static List *list_names(const char *query);
+static bool is_new(const char *name, const List *before);
+static void drop_temporary_objects(void);
+static bool is_in_task(HeapTuple tuple);
+static void process_utility(PlannedStmt *pstmt, const char *queryString,
+							bool readOnlyTree, ProcessUtilityContext context,
+							ParamListInfo params, QueryEnvironment *queryEnv,
+							DestReceiver *dest, QueryCompletion *qc);
+static void object_access(ObjectAccessType access, Oid class_id,
+						  Oid object_id, int sub_id, void *arg);
+static bool leaves_session(Node *statement);
 static bool is_ours(const ErrorData *error);
 static int64 drain_queues(const char *name, int64 max_tasks);
 static int64 drain_queue(AtqQueue *queue, int64 max_tasks);
@@ -48,7 +88,7 @@ static const AtqRunner drain_runner = {
 	.begin = begin_subtransaction,
 	.commit = commit_subtransaction,
 	.abort = abort_subtransaction,
-	.finish = NULL,
+	.finish = finish_task,
 	.next = NULL,
 	.rethrow = is_ours,
 	.slot = NULL
@@ -57,6 +97,28 @@ static const AtqRunner drain_runner = {
 /* What the subtransaction under way must give back. */
 static MemoryContext outer_context;
 static ResourceOwner outer_owner;
+static Oid	outer_user;
+static int	outer_security;
+
+/* Names in the caller's session, while it drains. */
+static List *cursors = NIL;
+static List *statements = NIL;
+
+#define CURSORS		"SELECT name FROM pg_catalog.pg_cursor()"
+#define STATEMENTS	"SELECT name FROM pg_catalog.pg_prepared_statement()"
+
+static ProcessUtility_hook_type prev_ProcessUtility = NULL;
+static object_access_hook_type prev_object_access = NULL;
+static bool draining = false;
+
+void
+atq_drain_init(void)
+{
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	prev_object_access = object_access_hook;
+	object_access_hook = object_access;
+}
 
 PG_FUNCTION_INFO_V1(atq_sql_drain);
 
@@ -67,6 +129,7 @@ atq_sql_drain(PG_FUNCTION_ARGS)
 		text_to_cstring(PG_GETARG_TEXT_PP(0));
 	int64		max_tasks = PG_ARGISNULL(1) ? PG_INT64_MAX :
 		PG_GETARG_INT32(1);
+	int64		total;
 
 	PreventCommandIfReadOnly("drain()");
 	PreventCommandIfParallelMode("drain()");
@@ -86,7 +149,19 @@ atq_sql_drain(PG_FUNCTION_ARGS)
 				 errmsg("role \"%s\" has no queue \"%s\"",
 						GetUserNameFromId(GetUserId(), false), name),
 				 errhint("drain() runs tasks of the current user's own queues; SET ROLE to their owner first.")));
-	PG_RETURN_INT64(drain_queues(name, max_tasks));
+	cursors = list_names(CURSORS);
+	statements = list_names(STATEMENTS);
+	draining = true;
+	PG_TRY();
+	{
+		total = drain_queues(name, max_tasks);
+	}
+	PG_FINALLY();
+	{
+		draining = false;
+	}
+	PG_END_TRY();
+	PG_RETURN_INT64(total);
 }
 
 /*
@@ -211,12 +286,25 @@ begin_subtransaction(void)
 {
 	outer_context = CurrentMemoryContext;
 	outer_owner = CurrentResourceOwner;
+	GetUserIdAndSecContext(&outer_user, &outer_security);
 	BeginInternalSubTransaction(NULL);
+	if (could_become_another())
+		SetUserIdAndSecContext(outer_user, outer_security |
+							   SECURITY_LOCAL_USERID_CHANGE |
+							   SECURITY_RESTRICTED_OPERATION);
+}
+
+static bool
+could_become_another(void)
+{
+	return GetUserId() != GetSessionUserId() ||
+		GetUserId() != GetAuthenticatedUserId();
 }
 
 static void
 commit_subtransaction(void)
 {
+	SetUserIdAndSecContext(outer_user, outer_security);
 	ReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(outer_context);
 	CurrentResourceOwner = outer_owner;
@@ -228,6 +316,178 @@ abort_subtransaction(void)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(outer_context);
 	CurrentResourceOwner = outer_owner;
+}
+
+/* What the task has made in the session goes. */
+static void
+finish_task(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, list_names(CURSORS))
+	{
+		if (is_new(lfirst(lc), cursors))
+			PortalDrop(GetPortalByName(lfirst(lc)), false);
+	}
+	foreach(lc, list_names(STATEMENTS))
+	{
+		if (is_new(lfirst(lc), statements))
+			DropPreparedStatement(lfirst(lc), false);
+	}
+	drop_temporary_objects();
+}
+
+/* The first column of a query's rows. */
+static List *
+list_names(const char *query)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *names = NIL;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(query, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute failed");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *name = SPI_getvalue(SPI_tuptable->vals[i],
+										SPI_tuptable->tupdesc, 1);
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		names = lappend(names, pstrdup(name));
+		MemoryContextSwitchTo(old);
+	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	return names;
+}
+
+static bool
+is_new(const char *name, const List *before)
+{
+	ListCell   *lc;
+
+	foreach(lc, before)
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Each object in a namespace depends on it, so those that the task has put
+ * into the session's temporary one are found among the dependencies that it
+ * has written.
+ */
+static void
+drop_temporary_objects(void)
+{
+	ObjectAddresses *objects;
+	Oid			namespace;
+	Oid			toast;
+	ScanKeyData keys[2];
+	Relation	depend;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	GetTempNamespaceState(&namespace, &toast);
+	if (!OidIsValid(namespace))
+		return;
+	CommandCounterIncrement();
+	objects = new_object_addresses();
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(NamespaceRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(namespace));
+	depend = table_open(DependRelationId, AccessShareLock);
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2,
+							  keys);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+		ObjectAddress object;
+
+		ObjectAddressSubSet(object, form->classid, form->objid,
+							form->objsubid);
+		if (is_in_task(tuple))
+			add_exact_object_address(&object, objects);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	performMultipleDeletions(objects, DROP_CASCADE,
+							 PERFORM_DELETION_INTERNAL |
+							 PERFORM_DELETION_QUIETLY |
+							 PERFORM_DELETION_SKIP_EXTENSIONS);
+	free_object_addresses(objects);
+	CommandCounterIncrement();
+}
+
+/* Written by the subtransaction under way, or by one inside of it. */
+static bool
+is_in_task(HeapTuple tuple)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	return TransactionIdIsNormal(xmin) &&
+		TransactionIdFollowsOrEquals(xmin, GetCurrentTransactionId());
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *queryString,
+				bool readOnlyTree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *queryEnv,
+				DestReceiver *dest, QueryCompletion *qc)
+{
+	ProcessUtility_hook_type next = prev_ProcessUtility ?
+		prev_ProcessUtility : standard_ProcessUtility;
+
+	if (draining && atq_attempt_current != NULL &&
+		leaves_session(pstmt->utilityStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot execute %s in a task that drain() runs",
+						GetCommandTagName(CreateCommandTag(pstmt->utilityStmt))),
+				 errdetail("The session is the caller's.")));
+	next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest,
+		 qc);
+}
+
+/* Does a command change the session in a way that finish_task cannot undo? */
+static bool
+leaves_session(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_DeallocateStmt:
+		case T_DiscardStmt:
+		case T_ListenStmt:
+		case T_LoadStmt:
+		case T_UnlistenStmt:
+			return true;
+		case T_ClosePortalStmt:
+			return ((ClosePortalStmt *) statement)->portalname == NULL ||
+				!is_new(((ClosePortalStmt *) statement)->portalname, cursors);
+		case T_FetchStmt:
+			return !is_new(((FetchStmt *) statement)->portalname, cursors);
+		default:
+			return false;
+	}
+}
+
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+			  int sub_id, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_FUNCTION_EXECUTE && draining &&
+		atq_attempt_current != NULL && atq_attempt_leaves_session(object_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot call %s in a task that drain() runs",
+						format_procedure(object_id)),
+				 errdetail("The session is the caller's.")));
 }
 
 static bool

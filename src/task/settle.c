@@ -22,6 +22,11 @@
  * Some failures are final, whatever max_attempts says: no further attempt can
  * change that the handler does not exist or that the arguments do not fit it.
  *
+ * A cancel() that arrives meanwhile is still the task's: whatever was planned,
+ * it ends as cancelled unless it is a dead letter already.
+ *
+ * The task's timeout holds for should_retry and on_failure too, each by itself.
+ *
  * Everything is allocated in the task's context, which task.c owns.
  *
  *-------------------------------------------------------------------------
@@ -65,8 +70,10 @@ static void make_plan(const AtqRunner *runner, const AtqAttempt *attempt,
 					  bool final, Jsonb *error, RetryPlan *plan);
 static int64 retry_delay(const AtqAttempt *attempt,
 						 const AtqHandler *handler);
-static bool ask_handler(const AtqAttempt *attempt, AtqHandler *handler,
-						Jsonb *error);
+static bool ask_handler(const AtqRunner *runner, const AtqAttempt *attempt,
+						AtqHandler *handler, Jsonb *error);
+static bool was_cancelled(const AtqRunner *runner, const AtqAttempt *attempt);
+static void arm_timeout(const AtqAttempt *attempt, const AtqHandler *handler);
 static bool try_record(const AtqRunner *runner, const AtqAttempt *attempt,
 					   AtqOutcome outcome, const RetryPlan *plan, Jsonb *error,
 					   bool last_try, bool *recorded);
@@ -103,10 +110,22 @@ atq_settle_failure(const AtqRunner *runner, AtqAttempt *attempt,
 		make_plan(runner, attempt, is_final(attempt, failure), error, &plan);
 		outcome = plan.retry ? ATQ_OUTCOME_RETRIED : ATQ_OUTCOME_FAILED;
 	}
+	if (was_cancelled(runner, attempt))
+		outcome = ATQ_OUTCOME_CANCELLED;
 	if (!try_record(runner, attempt, outcome, &plan, error, false, &recorded))
+	{
+		if (was_cancelled(runner, attempt))
+			outcome = ATQ_OUTCOME_CANCELLED;
 		(void) try_record(runner, attempt, outcome, &plan,
 						  error_json(attempt, failure, false), true,
 						  &recorded);
+	}
+	if (outcome == ATQ_OUTCOME_RETRIED && was_cancelled(runner, attempt))
+	{
+		outcome = ATQ_OUTCOME_CANCELLED;
+		(void) try_record(runner, attempt, outcome, &plan, error, true,
+						  &recorded);
+	}
 	plan.notify = plan.notify && outcome == ATQ_OUTCOME_FAILED && recorded;
 	if (attempt->crashed || plan.notify)
 		XLogFlush(XactLastCommitEnd);
@@ -115,6 +134,17 @@ atq_settle_failure(const AtqRunner *runner, AtqAttempt *attempt,
 	if (plan.notify)
 		notify_handler(runner, attempt, error);
 	return outcome;
+}
+
+/* Has cancel() reached the task?  It has done its work then. */
+static bool
+was_cancelled(const AtqRunner *runner, const AtqAttempt *attempt)
+{
+	if (runner->slot == NULL ||
+		runner->slot->cancelled_id != attempt->task.id)
+		return false;
+	QueryCancelPending = false;
+	return true;
 }
 
 static bool
@@ -147,9 +177,10 @@ make_plan(const AtqRunner *runner, const AtqAttempt *attempt, bool final,
 		plan->notify = handler != NULL && handler->on_failure != NULL &&
 			handler->role == attempt->role;
 		plan->delay_us = retry_delay(attempt, handler);
-		if (!final && !attempt->crashed && handler != NULL &&
-			handler->should_retry != NULL && handler->role == attempt->role)
-			plan->retry = ask_handler(attempt, handler, error);
+		if (!final && !attempt->crashed && !attempt->asked &&
+			handler != NULL && handler->should_retry != NULL &&
+			handler->role == attempt->role)
+			plan->retry = ask_handler(runner, attempt, handler, error);
 		runner->commit();
 	}
 	PG_CATCH();
@@ -176,15 +207,27 @@ retry_delay(const AtqAttempt *attempt, const AtqHandler *handler)
 }
 
 static bool
-ask_handler(const AtqAttempt *attempt, AtqHandler *handler, Jsonb *error)
+ask_handler(const AtqRunner *runner, const AtqAttempt *attempt,
+			AtqHandler *handler, Jsonb *error)
 {
 	int			level = NewGUCNestLevel();
 	bool		retry;
 
+	arm_timeout(attempt, handler);
 	retry = atq_handler_should_retry(handler, atq_attempt_json(attempt),
 									 error);
+	if (runner->finish != NULL)
+		runner->finish();
+	atq_attempt_disarm();
 	AtEOXact_GUC(false, level);
 	return retry;
+}
+
+static void
+arm_timeout(const AtqAttempt *attempt, const AtqHandler *handler)
+{
+	atq_attempt_arm(attempt->task.timeout_us >= 0 ? attempt->task.timeout_us :
+					handler->timeout_us);
 }
 
 /*
@@ -214,7 +257,7 @@ try_record(const AtqRunner *runner, const AtqAttempt *attempt,
 	{
 		MemoryContextSwitchTo(context);
 		if (last_try)
-			PG_RE_THROW();
+			atq_attempt_rethrow(runner, CopyErrorData());
 		roll_back(runner, "recording the failure", attempt);
 	}
 	PG_END_TRY();
@@ -281,9 +324,13 @@ notify_handler(const AtqRunner *runner, const AtqAttempt *attempt,
 
 		if (handler != NULL && handler->on_failure != NULL &&
 			handler->role == attempt->role)
+		{
+			arm_timeout(attempt, handler);
 			atq_handler_on_failure(handler, atq_attempt_json(attempt), error);
+		}
 		if (runner->finish != NULL)
 			runner->finish();
+		atq_attempt_disarm();
 		AtEOXact_GUC(false, level);
 		runner->commit();
 	}
@@ -304,9 +351,12 @@ roll_back(const AtqRunner *runner, const char *what,
 		  const AtqAttempt *attempt)
 {
 	ErrorData  *error = CopyErrorData();
+	bool		timed_out = atq_attempt_timed_out() &&
+		error->sqlerrcode == ERRCODE_QUERY_CANCELED;
 
-	if (runner->rethrow(error))
-		PG_RE_THROW();
+	atq_attempt_disarm();
+	if (!timed_out && runner->rethrow(error))
+		atq_attempt_rethrow(runner, error);
 	FlushErrorState();
 	HOLD_INTERRUPTS();
 	runner->abort();

@@ -30,6 +30,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -41,6 +42,13 @@
 #include "task/handler.h"
 #include "task/settle.h"
 #include "task/task.h"
+
+/*
+ * Subtransactions with ids that a unit may have before it takes another task.
+ * With more than PGPROC_MAX_CACHED_SUBXIDS every snapshot in the cluster gets
+ * slower.
+ */
+#define MAX_SUBXIDS		(PGPROC_MAX_CACHED_SUBXIDS / 2)
 
 /* A task whose row the unit has taken. */
 typedef struct Member
@@ -92,7 +100,8 @@ typedef struct Absent
 	int64		id;
 	int			number;			/* of the one that a crash ended, else 0 */
 	TimestampTz started_at;
-	bool		cancelled;
+	AtqOrphanReason reason;
+	bool		asked;			/* should_retry was called */
 	bool		evidence;		/* this worker says of no other one that it is
 								 * under way */
 } Absent;
@@ -115,8 +124,10 @@ static void call_one(Unit *unit, AtqAttempt *attempt);
 static void call_batch(Unit *unit);
 static int64 member_timeout(const Unit *unit, const AtqAttempt *attempt);
 static void keep_result(const AtqAttempt *attempt, Jsonb *result);
+static void check_stopped(const Unit *unit);
 static ErrorData *catch_error(Unit *unit);
-static int	cancelled_member(const Unit *unit, const ErrorData *failure);
+static int	cancelled_member(const Unit *unit);
+static ErrorData *make_failure(int sqlstate, const char *message);
 static void end_unit(Unit *unit, Split *split);
 static void split_unit(Unit *unit, const ErrorData *failure, Split *split);
 static void settle_member(Unit *unit, int i, const ErrorData *failure);
@@ -222,7 +233,7 @@ try_unit(Unit *unit)
 	ErrorContextCallback callback;
 
 	callback.callback = report_context;
-	callback.arg = NULL;
+	callback.arg = unit;
 	callback.previous = error_context_stack;
 
 	runner->begin();
@@ -254,7 +265,7 @@ try_unit(Unit *unit)
 	{
 		MemoryContextSwitchTo(unit->contexts[unit->turn]);
 		if (unit->nmembers == 0)
-			PG_RE_THROW();
+			atq_attempt_rethrow(runner, CopyErrorData());
 		failure = catch_error(unit);
 	}
 	PG_END_TRY();
@@ -425,7 +436,8 @@ static bool
 may_go_on(Unit *unit)
 {
 	if (unit->nmembers >= unit_room(unit) || unit->seen >= unit->n ||
-		atq_attempt_touched_session())
+		atq_attempt_touched_session() ||
+		MyProc->subxidStatus.count > MAX_SUBXIDS)
 		return false;
 	unit->runner->next();
 	if (TimestampDifferenceExceeds(unit->started_at,
@@ -449,6 +461,7 @@ call_one(Unit *unit, AtqAttempt *attempt)
 					 &attempt->called);
 	if (unit->runner->finish != NULL)
 		unit->runner->finish();
+	check_stopped(unit);
 	atq_attempt_disarm();
 	AtEOXact_GUC(false, level);
 	if (keep)
@@ -499,6 +512,7 @@ call_batch(Unit *unit)
 						   &first->called);
 	if (unit->runner->finish != NULL)
 		unit->runner->finish();
+	check_stopped(unit);
 	atq_attempt_disarm();
 	AtEOXact_GUC(false, level);
 	for (int i = 0; i < unit->nmembers && keep; i++)
@@ -510,6 +524,17 @@ member_timeout(const Unit *unit, const AtqAttempt *attempt)
 {
 	return attempt->task.timeout_us >= 0 ? attempt->task.timeout_us :
 		unit->handler->timeout_us;
+}
+
+/* A task that was told to stop and has swallowed it must not have effects. */
+static void
+check_stopped(const Unit *unit)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (atq_attempt_timed_out() || cancelled_member(unit) >= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("task was told to stop")));
 }
 
 static void
@@ -532,17 +557,16 @@ catch_error(Unit *unit)
 	const AtqRunner *runner = unit->runner;
 	Member	   *last = &unit->members[unit->nmembers - 1];
 	ErrorData  *failure = CopyErrorData();
-	int			cancelled;
+	int			cancelled = cancelled_member(unit);
 
 	atq_attempt_disarm();
-	last->attempt->timed_out = atq_attempt_timed_out() &&
+	last->attempt->timed_out = cancelled < 0 && atq_attempt_timed_out() &&
 		failure->sqlerrcode == ERRCODE_QUERY_CANCELED;
 	if (!last->attempt->timed_out && runner->rethrow(failure))
-		PG_RE_THROW();
+		atq_attempt_rethrow(runner, failure);
 	if (runner->slot != NULL)
 	{
 		EmitErrorReport();
-		cancelled = cancelled_member(unit, failure);
 		if (cancelled >= 0)
 			last = &unit->members[cancelled];
 		atq_attempt_keep_only(runner->slot, last->id);
@@ -553,16 +577,28 @@ catch_error(Unit *unit)
 	runner->abort();
 	RESUME_INTERRUPTS();
 	MemoryContextSwitchTo(unit->contexts[unit->turn]);
+	if (cancelled >= 0 && failure->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		failure = make_failure(ERRCODE_QUERY_CANCELED, "task was cancelled");
 	return failure;
 }
 
-/* The member that cancel() meant, or -1. */
+static ErrorData *
+make_failure(int sqlstate, const char *message)
+{
+	ErrorData  *failure = palloc0(sizeof(ErrorData));
+
+	failure->sqlerrcode = sqlstate;
+	failure->message = pstrdup(message);
+	return failure;
+}
+
+/* The member that cancel() meant, whatever became of it since, or -1. */
 static int
-cancelled_member(const Unit *unit, const ErrorData *failure)
+cancelled_member(const Unit *unit)
 {
 	AtqSlot    *slot = unit->runner->slot;
 
-	if (slot == NULL || failure->sqlerrcode != ERRCODE_QUERY_CANCELED)
+	if (slot == NULL || slot->cancelled_id == 0)
 		return -1;
 	for (int i = unit->nmembers - 1; i >= 0; i--)
 	{
@@ -607,7 +643,7 @@ split_unit(Unit *unit, const ErrorData *failure, Split *split)
 {
 	int			last = unit->nmembers - 1;
 	Member	   *members = unit->members;
-	int			own = cancelled_member(unit, failure);
+	int			own = cancelled_member(unit);
 	bool		stopped = failure->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 		!members[last].attempt->timed_out;
 
@@ -644,7 +680,7 @@ static void
 settle_member(Unit *unit, int i, const ErrorData *failure)
 {
 	Member	   *member = &unit->members[i];
-	bool		cancelled = cancelled_member(unit, failure) == i;
+	bool		cancelled = cancelled_member(unit) == i;
 
 	if (unit->batch_size > 0 || i == unit->nmembers - 1)
 	{
@@ -661,7 +697,8 @@ settle_member(Unit *unit, int i, const ErrorData *failure)
 
 		absent.id = member->id;
 		absent.started_at = member->started_at;
-		absent.cancelled = cancelled;
+		if (cancelled)
+			absent.reason = ATQ_ORPHAN_CANCELLED;
 		(void) settle_absent(unit->runner, &absent, failure);
 	}
 }
@@ -669,37 +706,44 @@ settle_member(Unit *unit, int i, const ErrorData *failure)
 void
 atq_task_settle_orphan(const AtqRunner *runner, const AtqOrphan *orphan)
 {
-	ErrorData	failure = {0};
+	bool		told = orphan->reason != ATQ_ORPHAN_TERMINATED;
+	ErrorData  *failure;
 	Absent		absent = {0};
 
 	if (!atq_slot_settle(runner->slot, orphan->task_id))
 		return;
-	failure.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
-	failure.message = "worker was terminated while it ran the task";
+	failure = make_failure(told ? ERRCODE_QUERY_CANCELED :
+						   ERRCODE_ADMIN_SHUTDOWN,
+						   told ? "task was told to stop" :
+						   "worker was terminated while it ran the task");
 	absent.id = orphan->task_id;
 	absent.started_at = orphan->started_at;
+	absent.reason = orphan->reason;
+	absent.asked = orphan->settling;
 	absent.evidence = true;
-	(void) settle_absent(runner, &absent, &failure);
+	(void) settle_absent(runner, &absent, failure);
 	runner->slot->settling_id = 0;
+	pfree(failure);
 }
 
 void
 atq_task_settle_crashed(const AtqRunner *runner, const AtqCrashed *crashed)
 {
-	ErrorData	failure = {0};
+	ErrorData  *failure;
 	Absent		absent = {0};
 
 	if (!atq_slot_settle(runner->slot, crashed->task_id))
 		return;
-	failure.sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
-	failure.message = "server crashed while running";
+	failure = make_failure(ERRCODE_CRASH_SHUTDOWN,
+						   "server crashed while running");
 	absent.id = crashed->task_id;
 	absent.number = crashed->attempt;
 	absent.started_at = crashed->started_at;
 	absent.evidence = true;
-	if (!settle_absent(runner, &absent, &failure))
+	if (!settle_absent(runner, &absent, failure))
 		atq_evidence_settled(MyDatabaseId, crashed->task_id);
 	runner->slot->settling_id = 0;
+	pfree(failure);
 }
 
 /*
@@ -734,7 +778,9 @@ settle_absent(const AtqRunner *runner, const Absent *absent,
 	{
 		attempt->called = true;
 		attempt->crashed = absent->number != 0;
-		attempt->cancelled = absent->cancelled;
+		attempt->cancelled = absent->reason == ATQ_ORPHAN_CANCELLED;
+		attempt->timed_out = absent->reason == ATQ_ORPHAN_TIMEOUT;
+		attempt->asked = absent->asked;
 		handler = atq_registry_handler(attempt->task.task);
 		if (handler != NULL && handler->role == attempt->role)
 			use_handler(attempt, handler);
@@ -765,11 +811,15 @@ count_outcome(const AtqAttempt *attempt, AtqOutcome outcome)
 	atq_stats_count(attempt->handler_stat, outcome, attempt->started_at, now);
 }
 
+/* Also where a task hears that it is cancelled, whether it heeds it or not. */
 static void
 report_context(void *arg)
 {
 	const AtqAttempt *attempt = atq_attempt_current;
+	const Unit *unit = arg;
 
+	if (geterrcode() == ERRCODE_QUERY_CANCELED && cancelled_member(unit) >= 0)
+		atq_attempt_cancel_heard();
 	if (attempt != NULL)
 		errcontext("task " INT64_FORMAT ", handler \"%s\", attempt %d",
 				   attempt->task.id, attempt->task.task, attempt->number);

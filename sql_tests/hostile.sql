@@ -1,0 +1,271 @@
+--
+-- Roles that mean ill: owners of handlers, dispatchers, and what their tables,
+-- functions and objects in the way could make others do
+--
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS asynctasq;
+RESET client_min_messages;
+\set SHOW_CONTEXT never
+\set VERBOSITY terse
+CREATE ROLE regress_atq_victim LOGIN;
+CREATE ROLE regress_atq_evil LOGIN;
+CREATE ROLE regress_atq_deputy LOGIN;
+GRANT regress_atq_victim TO regress_atq_deputy;
+GRANT USAGE ON SCHEMA asynctasq TO regress_atq_victim, regress_atq_evil;
+CREATE SCHEMA victim AUTHORIZATION regress_atq_victim;
+CREATE SCHEMA evil AUTHORIZATION regress_atq_evil;
+GRANT USAGE ON SCHEMA evil, victim TO PUBLIC;
+
+--
+-- The extension's own tables: nobody can attach anything to them
+--
+SET SESSION AUTHORIZATION regress_atq_evil;
+CREATE FUNCTION evil.harm() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'called by %', current_user; RETURN NULL; END $$;
+CREATE FUNCTION evil.harm(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'called by %', current_user; RETURN ''; END $$;
+CREATE TABLE evil.outcomes (relation name, attack text, outcome text);
+DO $$
+DECLARE
+	attack text;
+	relation name;
+BEGIN
+	FOR relation IN
+		SELECT c.relname FROM pg_depend AS d JOIN pg_class AS c ON c.oid = d.objid
+		WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e' AND c.relkind IN ('r', 'p', 'v')
+			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'asynctasq')
+	LOOP
+		FOREACH attack IN ARRAY ARRAY[
+			'CREATE TRIGGER t AFTER INSERT ON asynctasq.%1$I FOR EACH STATEMENT EXECUTE FUNCTION evil.harm()',
+			'CREATE CONSTRAINT TRIGGER t AFTER INSERT ON asynctasq.%1$I DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION evil.harm()',
+			'CREATE RULE r AS ON INSERT TO asynctasq.%1$I DO ALSO NOTIFY x',
+			'CREATE POLICY p ON asynctasq.%1$I USING (true)',
+			'ALTER TABLE asynctasq.%1$I ENABLE ROW LEVEL SECURITY',
+			'CREATE INDEX ON asynctasq.%1$I (evil.harm(''''))',
+			'CREATE STATISTICS evil.s ON (evil.harm('''')) FROM asynctasq.%1$I',
+			'CREATE TABLE evil.child () INHERITS (asynctasq.%1$I)',
+			'CREATE TABLE evil.part PARTITION OF asynctasq.%1$I DEFAULT',
+			'CREATE TABLE evil.referrer (n bigint REFERENCES asynctasq.%1$I ON DELETE CASCADE)',
+			'ALTER TABLE asynctasq.%1$I ADD CHECK (evil.harm('''') IS NULL)',
+			'ALTER TABLE asynctasq.%1$I ADD COLUMN x text DEFAULT evil.harm('''')',
+			'CREATE PUBLICATION p FOR TABLE asynctasq.%1$I',
+			'LOCK TABLE asynctasq.%1$I IN ACCESS SHARE MODE',
+			'INSERT INTO asynctasq.%1$I DEFAULT VALUES',
+			'UPDATE asynctasq.%1$I SET task = '''' ',
+			'DELETE FROM asynctasq.%1$I',
+			'TRUNCATE asynctasq.%1$I',
+			'DROP TABLE asynctasq.%1$I']
+		LOOP
+			BEGIN
+				EXECUTE format(attack, relation);
+				INSERT INTO evil.outcomes VALUES (relation, attack, 'done');
+			EXCEPTION WHEN OTHERS THEN
+				INSERT INTO evil.outcomes VALUES (relation, attack, SQLSTATE);
+			END;
+		END LOOP;
+	END LOOP;
+END $$;
+-- who sees a view may lock it as a reader; what fails otherwise fails for all
+SELECT relation, attack FROM evil.outcomes WHERE outcome = 'done' AND attack !~ '^LOCK';
+SELECT attack, outcome, string_agg(relation, ' ' ORDER BY relation COLLATE "C")
+FROM evil.outcomes JOIN pg_class AS c ON c.relname = relation AND c.relnamespace = 'asynctasq'::regnamespace
+WHERE relkind IN ('r', 'p') AND outcome <> '42501' GROUP BY attack, outcome ORDER BY attack COLLATE "C", outcome;
+-- nor put something into the schema
+CREATE FUNCTION asynctasq.dispatch(text, jsonb) RETURNS bigint LANGUAGE sql AS 'SELECT 1';
+CREATE OPERATOR asynctasq.= (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq);
+ALTER FUNCTION asynctasq.dispatch_payload(bytea, interval) SECURITY DEFINER;
+ALTER EXTENSION asynctasq ADD FUNCTION evil.harm();
+DROP EXTENSION asynctasq;
+RESET SESSION AUTHORIZATION;
+
+--
+-- A dispatcher chooses the model that a reference names.  What reading it calls
+-- must not act as the handler's role.
+--
+SET SESSION AUTHORIZATION regress_atq_victim;
+SET search_path = victim;
+CREATE TABLE secrets (id int PRIMARY KEY, secret text);
+INSERT INTO secrets VALUES (1, 'canary');
+CREATE FUNCTION take(v jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'took %', v; END $$;
+CREATE FUNCTION take_all(v jsonb[]) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'took %', v; END $$;
+CREATE FUNCTION follow(v asynctasq.msgpack) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN RAISE NOTICE 'followed to %', asynctasq.fetch_related(v, 'other'); END $$;
+SELECT asynctasq.register_handler('victim_take', 'take(jsonb)', max_attempts => 1), asynctasq.grant_dispatch('victim_take', 'regress_atq_evil'),
+	asynctasq.register_handler('victim_lock', 'take(jsonb)', max_attempts => 1, lock => 'share'), asynctasq.grant_dispatch('victim_lock', 'regress_atq_evil'),
+	asynctasq.register_handler('victim_take_all', 'take_all(jsonb[])', max_attempts => 1, batch_size => 10), asynctasq.grant_dispatch('victim_take_all', 'regress_atq_evil'),
+	asynctasq.register_handler('victim_follow', 'follow(asynctasq.msgpack)', max_attempts => 1), asynctasq.grant_dispatch('victim_follow', 'regress_atq_evil');
+
+SET SESSION AUTHORIZATION regress_atq_evil;
+SET search_path = evil;
+CREATE TABLE log (what text);
+GRANT INSERT ON log TO PUBLIC;
+-- what all of it comes down to
+CREATE FUNCTION steal() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO evil.log SELECT current_user || ' gave ' || secret FROM victim.secrets;
+	RAISE NOTICE '% has been robbed', current_user;
+	RETURN true;
+END $$;
+-- one that lies about itself, one that hides in an operator, in a domain, in a type
+CREATE FUNCTION lie(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN evil.steal(); END $$;
+CREATE FUNCTION compare(int, int) RETURNS boolean STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN evil.steal(); END $$;
+CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = compare, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE DOMAIN checked AS int CHECK (evil.lie(VALUE));
+CREATE TYPE pair AS (n checked);
+CREATE AGGREGATE sums(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+CREATE TABLE plain (id int PRIMARY KEY, other int REFERENCES plain);
+INSERT INTO plain SELECT n % 3, n % 3 FROM generate_series(0, 2) AS n;
+CREATE TABLE policed (id int PRIMARY KEY, other int REFERENCES plain);
+INSERT INTO policed TABLE plain;
+ALTER TABLE policed ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON policed USING (evil.steal());
+CREATE TABLE harmless (id int PRIMARY KEY, reader name);
+INSERT INTO harmless VALUES (1, 'regress_atq_victim'), (2, 'regress_atq_evil');
+ALTER TABLE harmless ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON harmless USING (reader = current_user OR reader = current_setting('evil.reader', true));
+CREATE TABLE indexed (id int PRIMARY KEY, other int REFERENCES plain);
+INSERT INTO indexed VALUES (1, 1);
+CREATE TABLE partial (id int NOT NULL, n int);
+INSERT INTO partial VALUES (1, 1);
+-- made when it did no harm yet
+CREATE FUNCTION later(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;
+CREATE INDEX ON indexed (id) WHERE evil.later(1);
+CREATE UNIQUE INDEX ON partial (id) WHERE evil.later(1);
+CREATE VIEW called AS SELECT 1 AS id, evil.steal() AS x;
+CREATE VIEW in_from AS SELECT 1 AS id, x FROM evil.steal() AS x;
+CREATE VIEW in_operator AS SELECT * FROM plain WHERE id === 1;
+CREATE VIEW in_domain AS SELECT 1 AS id, '1'::text::checked AS n;
+CREATE VIEW in_type AS SELECT 1 AS id, '(1)'::text::pair AS n;
+CREATE VIEW in_json AS SELECT 1 AS id, jsonb_populate_record(NULL::pair, '{"n": 1}') AS n;
+CREATE VIEW in_aggregate AS SELECT 1 AS id, sums(id) FROM plain;
+CREATE VIEW deputised AS SELECT 1 AS id, asynctasq.register_handler('evil_two', 'evil.steal()') IS NULL AS x;
+CREATE VIEW set_role AS SELECT 1 AS id, set_config('evil.x', 'y', false) AS x;
+CREATE OR REPLACE FUNCTION later(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN evil.steal(); END $$;
+GRANT SELECT ON ALL TABLES IN SCHEMA evil TO PUBLIC;
+GRANT UPDATE ON ALL TABLES IN SCHEMA evil TO PUBLIC;
+ANALYZE plain;
+SELECT asynctasq.register_model('evil.' || name, ('evil.' || name)::regclass, key => '{id}')
+FROM unnest('{called,in_from,in_operator,in_domain,in_type,in_json,in_aggregate,deputised,set_role,policed,harmless,indexed,partial,plain}'::text[]) AS name;
+TRUNCATE log;
+CREATE FUNCTION send(handler text, name text) RETURNS boolean LANGUAGE sql AS $$
+	SELECT asynctasq.dispatch(handler, asynctasq.args('v', format('{"__orm:%s__": 1, "__orm_class__": "%s"}',
+		CASE WHEN name ~ '^table ' THEN 'postgres' ELSE 'sqlalchemy' END, replace(name, 'table ', ''))::asynctasq.msgpack)) > 0
+$$;
+CREATE VIEW attempts AS SELECT handler, name FROM unnest('{victim_take,victim_take_all,victim_lock,victim_follow}'::text[]) WITH ORDINALITY AS h (handler, h),
+	unnest('{evil.called,evil.in_from,evil.in_operator,evil.in_domain,evil.in_type,evil.in_json,evil.in_aggregate,evil.deputised,evil.set_role,evil.policed,evil.indexed,evil.partial,table evil.policed,table evil.indexed}'::text[]) WITH ORDINALITY AS n (name, n)
+WHERE handler <> 'victim_follow' OR name ~ 'policed|indexed'
+ORDER BY h, n;
+SELECT count(send(handler, name)) FROM attempts;
+SELECT send('victim_take', 'evil.harmless'), send('victim_take', 'evil.plain'), send('victim_follow', 'evil.plain'), send('victim_lock', 'evil.plain');
+
+SET SESSION AUTHORIZATION regress_atq_victim;
+SELECT asynctasq.drain() > 45 AS ran;
+TABLE evil.log;
+SELECT name FROM asynctasq.handler_counters() AS c (name) WHERE name ~ 'evil';
+SELECT d.task, d.args #>> '{v,__orm_class__}' AS class, d.error ->> 'sqlstate' AS sqlstate, d.error ->> 'message' AS message FROM asynctasq.dead_letters AS d ORDER BY id;
+SELECT DISTINCT error ->> 'detail' AS detail, error ->> 'hint' AS hint FROM asynctasq.dead_letters WHERE error ->> 'message' ~ 'must not be called';
+SELECT asynctasq.purge_queue('default', true) > 40 AS purged;
+-- who fetches a payload is as safe
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.called"}');
+SELECT asynctasq.fetch_related('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.policed"}', 'other');
+RESET SESSION AUTHORIZATION;
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.called"}');
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.policed"}') ->> 'id' AS superuser_has_no_policies;
+-- also after its owner has read it in the same session, and before
+SET ROLE regress_atq_evil;
+CREATE FUNCTION evil.admit() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'called by %', current_user; RETURN true; END $$;
+CREATE VIEW evil.own AS SELECT 1 AS id, evil.admit() AS x;
+SELECT asynctasq.register_model('evil.own', 'evil.own', key => '{id}');
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.own"}');
+RESET ROLE;
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.own"}');
+SET ROLE regress_atq_evil;
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.own"}');
+RESET ROLE;
+-- the guard ends with the fetch
+SELECT evil.admit();
+-- a superuser, the reader, or who can act as the reader vouches for a model
+GRANT SELECT ON evil.own TO regress_atq_victim, regress_atq_deputy;
+DO $$ BEGIN PERFORM asynctasq.unregister_model('evil.own'); PERFORM asynctasq.register_model('evil.own', 'evil.own', key => '{id}'); END $$;
+SET ROLE regress_atq_victim;
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.own"}');
+RESET ROLE;
+UPDATE asynctasq.model SET owner = 'regress_atq_deputy' WHERE class = 'evil.own';
+SET ROLE regress_atq_victim;
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.own"}');
+RESET ROLE;
+UPDATE asynctasq.model SET owner = 'regress_atq_victim' WHERE class = 'evil.own';
+SET ROLE regress_atq_deputy;
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.own"}');
+RESET ROLE;
+ALTER VIEW evil.own OWNER TO regress_atq_deputy;
+UPDATE asynctasq.model SET owner = 'regress_atq_evil' WHERE class = 'evil.own';
+GRANT USAGE ON SCHEMA asynctasq TO regress_atq_deputy;
+SET ROLE regress_atq_deputy;
+SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.own"}');
+RESET ROLE;
+
+--
+-- A handler runs as its role, whoever dispatched to it and by whatever function
+--
+SET SESSION AUTHORIZATION regress_atq_evil;
+CREATE FUNCTION evil.who() RETURNS text LANGUAGE sql RETURN concat_ws(' ', session_user, current_user);
+SELECT asynctasq.register_handler('evil_who', 'evil.who()', keep_result => true), asynctasq.grant_dispatch('evil_who', 'public');
+RESET SESSION AUTHORIZATION;
+CREATE FUNCTION victim.wrapper() RETURNS bigint LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT asynctasq.dispatch('evil_who'); END;
+SELECT asynctasq.dispatch('evil_who') AS by_superuser \gset
+SET SESSION AUTHORIZATION regress_atq_evil;
+SELECT victim.wrapper() AS by_wrapper \gset
+SELECT asynctasq.drain('default');
+SELECT asynctasq.result(:by_superuser), asynctasq.result(:by_wrapper);
+RESET SESSION AUTHORIZATION;
+-- the superuser's queues have nothing of it
+SELECT asynctasq.drain();
+
+--
+-- A role of the same name is not the same role
+--
+CREATE ROLE regress_atq_gone LOGIN;
+GRANT USAGE ON SCHEMA asynctasq TO regress_atq_gone;
+CREATE FUNCTION victim.anybody() RETURNS text LANGUAGE sql RETURN 'ran';
+SET SESSION AUTHORIZATION regress_atq_gone;
+SELECT asynctasq.register_handler('gone', 'victim.anybody()'), asynctasq.dispatch('gone') > 0 AS ok;
+RESET SESSION AUTHORIZATION;
+DROP OWNED BY regress_atq_gone;
+DROP ROLE regress_atq_gone;
+CREATE ROLE regress_atq_gone LOGIN SUPERUSER;
+SET SESSION AUTHORIZATION regress_atq_gone;
+SELECT asynctasq.drain();
+SELECT count(*) FROM asynctasq.stat_queues WHERE owner = 'regress_atq_gone';
+RESET SESSION AUTHORIZATION;
+SELECT asynctasq.dispatch('gone') > 0 AS ok;
+DROP ROLE regress_atq_gone;
+DELETE FROM asynctasq.task;
+
+RESET search_path;
+SET client_min_messages = error;
+DROP EXTENSION asynctasq CASCADE;
+DROP SCHEMA victim, evil, asynctasq CASCADE;
+
+--
+-- The schema is there before the extension
+--
+CREATE SCHEMA asynctasq AUTHORIZATION regress_atq_evil;
+CREATE EXTENSION asynctasq;
+ALTER SCHEMA asynctasq OWNER TO CURRENT_USER;
+GRANT CREATE ON SCHEMA asynctasq TO regress_atq_evil;
+CREATE EXTENSION asynctasq;
+REVOKE CREATE ON SCHEMA asynctasq FROM regress_atq_evil;
+GRANT CREATE ON SCHEMA asynctasq TO PUBLIC;
+CREATE EXTENSION asynctasq;
+REVOKE CREATE ON SCHEMA asynctasq FROM PUBLIC;
+-- nothing of ours replaces what is there, and nothing there is taken for ours
+CREATE FUNCTION asynctasq.drain(queue text, max_tasks int) RETURNS bigint LANGUAGE sql AS 'SELECT 1';
+CREATE EXTENSION asynctasq;
+DROP FUNCTION asynctasq.drain(text, int);
+CREATE TABLE asynctasq.queue (id int, owner regrole, name text);
+CREATE EXTENSION asynctasq;
+DROP TABLE asynctasq.queue;
+CREATE EXTENSION asynctasq;
+DROP EXTENSION asynctasq;
+DROP SCHEMA asynctasq;
+DROP OWNED BY regress_atq_victim, regress_atq_evil, regress_atq_deputy;
+DROP ROLE regress_atq_victim, regress_atq_evil, regress_atq_deputy;
