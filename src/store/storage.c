@@ -493,38 +493,60 @@ find_in(AtqTable table, AtqTable index, int64 id, AtqCandidate *candidate)
 	return found;
 }
 
+/*
+ * All that were due are announced, not only those made ready here: the row
+ * locks may have followed a row that another worker has just made ready, and
+ * whoever claims it finds it locked and passes it over.
+ */
 int
 atq_storage_promote_due(bool durable, int32 queue_id, TimestampTz now,
 						int limit, AtqAnnounce announce, void *arg)
 {
 	static SPIPlanPtr plans[2] = {NULL, NULL};
 	static const char *const sql[2] = {
+		"WITH due AS MATERIALIZED ("
+		"SELECT id, priority FROM asynctasq.task_unlogged "
+		"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
+		"AND run_at OPERATOR(pg_catalog.<=) $2 "
+		"ORDER BY run_at LIMIT $3), "
+		"promoted AS ("
 		"UPDATE asynctasq.task_unlogged SET run_at = NULL "
 		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY("
 		"SELECT id FROM asynctasq.task_unlogged "
+		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM due)) "
+		"AND run_at OPERATOR(pg_catalog.<=) $2 "
+		"FOR UPDATE SKIP LOCKED)) "
+		"RETURNING id) "
+		"SELECT due.priority, due.id, promoted.id FROM due "
+		"LEFT JOIN promoted ON promoted.id OPERATOR(pg_catalog.=) due.id",
+		"WITH due AS MATERIALIZED ("
+		"SELECT id, priority FROM asynctasq.task_logged "
 		"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
 		"AND run_at OPERATOR(pg_catalog.<=) $2 "
-		"ORDER BY run_at LIMIT $3 FOR UPDATE SKIP LOCKED)) "
-		"RETURNING priority, id",
+		"ORDER BY run_at LIMIT $3), "
+		"promoted AS ("
 		"UPDATE asynctasq.task_logged SET run_at = NULL "
 		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY("
 		"SELECT id FROM asynctasq.task_logged "
-		"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
+		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM due)) "
 		"AND run_at OPERATOR(pg_catalog.<=) $2 "
-		"ORDER BY run_at LIMIT $3 FOR UPDATE SKIP LOCKED)) "
-		"RETURNING priority, id"
+		"FOR UPDATE SKIP LOCKED)) "
+		"RETURNING id) "
+		"SELECT due.priority, due.id, promoted.id FROM due "
+		"LEFT JOIN promoted ON promoted.id OPERATOR(pg_catalog.=) due.id"
 	};
 	static Oid	types[] = {INT4OID, TIMESTAMPTZOID, INT4OID};
 	Datum		values[3];
 	AtqSpi		spi;
 	uint64		n;
+	int			promoted = 0;
 
 	values[0] = Int32GetDatum(queue_id);
 	values[1] = TimestampTzGetDatum(now);
 	values[2] = Int32GetDatum(limit);
 	atq_spi_begin(&spi);
 	n = atq_spi_run(&plans[durable], sql[durable], 3, types, values, NULL,
-					SPI_OK_UPDATE_RETURNING);
+					SPI_OK_SELECT);
 	for (uint64 i = 0; i < n; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
@@ -534,9 +556,12 @@ atq_storage_promote_due(bool durable, int32 queue_id, TimestampTz now,
 		announce(queue_id,
 				 DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull)),
 				 DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull)), arg);
+		(void) SPI_getbinval(row, desc, 3, &isnull);
+		if (!isnull)
+			promoted++;
 	}
 	atq_spi_end(&spi);
-	return (int) n;
+	return promoted;
 }
 
 bool

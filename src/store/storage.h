@@ -106,8 +106,8 @@ extern bool atq_storage_find(int64 id, bool *durable,
 /* Rare statements, each in the current transaction. */
 
 /*
- * Makes up to limit delayed tasks that are due ready; tells the lane through
- * announce for each.  Returns their number.
+ * Makes up to limit delayed tasks that are due ready, less those that others
+ * hold; calls announce for all of them.  Returns the number made ready.
  */
 typedef void (*AtqAnnounce) (int32 queue_id, int32 priority, int64 id,
 							 void *arg);
