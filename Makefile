@@ -3,6 +3,7 @@
 #   make demo          the tour: builds, starts a throwaway server, runs tasks
 #   make test          all tests, on throwaway servers
 #   make test-matrix   the same on other releases of Debian, in chroots
+#   make soak          kills and stops what it can, and sees that no task is lost
 #   make               builds the extension for the server of PG_CONFIG
 #   make install       installs it there
 #   make installcheck  the tests, on a running server that preloads asynctasq
@@ -10,8 +11,8 @@
 #   make bench         measures it, and others beside it: docs/benchmarks.md
 #   make bench-codec   what decoding costs, beside jsonb's parser and Python's
 #
-# "make demo", "make test" and the last three install the packages they lack (as
-# root, with apt) and need no pg_config beforehand.
+# "make demo", "make test", "make soak" and the last three install the packages
+# they lack (as root, with apt) and need no pg_config beforehand.
 
 # The goal of a bare "make", whatever else stands above PGXS's own.
 all:
@@ -99,6 +100,11 @@ test:
 test-matrix:
 	@scripts/test-matrix $(RELEASES)
 
+# make soak MINUTES=5 SEED=1 NEMESIS=signals: see scripts/soak.
+soak:
+	@$(SCRIPT_ENV) MINUTES='$(MINUTES)' SEED='$(SEED)' NEMESIS='$(NEMESIS)' \
+		KEEP='$(KEEP)' scripts/soak
+
 # make fuzz SECONDS=600 takes ten minutes, CORPUS=DIR keeps what it finds.
 SECONDS = 60
 fuzz:
@@ -112,5 +118,5 @@ bench:
 bench-codec:
 	@$(SCRIPT_ENV) bench/codec/run
 
-.PHONY: all demo test test-module test-matrix fuzz bench bench-codec clean distclean \
-	install uninstall installcheck
+.PHONY: all demo test test-module test-matrix test-assertions soak fuzz bench \
+	bench-codec clean distclean install uninstall installcheck
