@@ -108,7 +108,7 @@ sub wait_until_done
 sql(q{SELECT asynctasq.dispatch('look')});
 wait_until_done();
 my $pristine = sql('SELECT what FROM seen');
-like($pristine, qr/^user app app settings cursors 0 statements 0 temporary 0 0 locks 0 sequences constraints read committed$/,
+like($pristine, qr/^user app app settings default_transaction_read_only=off cursors 0 statements 0 temporary 0 0 locks 0 sequences constraints read committed$/,
 	'the first task finds an empty session');
 
 my @commands = (
