@@ -178,7 +178,7 @@ sub commits_suicide
 
 $id = commits_suicide('DROP FUNCTION suicide.run(text)');
 wait_for($node, 'shop', q{SELECT to_regprocedure('suicide.run(text)') IS NULL});
-wait_for($node, 'shop', 'SELECT count(*) = 3 FROM asynctasq.task');
+wait_for($node, 'shop', q{SELECT count(*) = 0 FROM asynctasq.task WHERE task = 'run'});
 query_is($node, 'shop', "SELECT status FROM asynctasq.task_info($id)",
 	'completed', 'a handler drops its own function');
 $node->safe_psql('shop', q{
@@ -188,6 +188,13 @@ $id = commits_suicide('DROP ROLE suicide');
 wait_for($node, 'shop', "SELECT count(*) = 1 FROM asynctasq.dead_letter WHERE id = $id");
 query_is($node, 'shop', "SELECT error ->> 'sqlstate' FROM asynctasq.dead_letter WHERE id = $id",
 	'55006', 'a handler cannot drop its own role');
+$id = commits_suicide('DROP EXTENSION asynctasq CASCADE');
+wait_for($node, 'shop', "SELECT count(*) = 1 FROM asynctasq.dead_letter WHERE id = $id");
+query_is($node, 'shop', "SELECT error ->> 'sqlstate' FROM asynctasq.dead_letter WHERE id = $id",
+	'55000', 'nor the extension, when its result is to be kept');
+$node->safe_psql('shop', q{
+	SET ROLE suicide;
+	SELECT asynctasq.register_handler('run', 'suicide.run(text)')});
 commits_suicide('DROP EXTENSION asynctasq CASCADE');
 wait_for($node, 'shop', q{SELECT count(*) = 0 FROM pg_extension WHERE extname = 'asynctasq'});
 wait_for($node, 'postgres',

@@ -623,21 +623,24 @@ mark_idle(void)
 	SpinLockRelease(&slot->mutex);
 }
 
-/* The worker ends here if the extension is gone. */
+/*
+ * The worker ends here if the extension is gone, or the role, whose lane the
+ * launcher parks.
+ */
 static void
 begin_transaction(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (holds_extension)
-		return;
-	holds_extension = atq_extension_hold();
 	if (!holds_extension)
-	{
+		holds_extension = atq_extension_hold();
+	if (!holds_extension)
 		atq_lane_park(lane);
-		ended_well = true;
-		proc_exit(0);
-	}
+	if (holds_extension &&
+		SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(GetSessionUserId())))
+		return;
+	ended_well = true;
+	proc_exit(0);
 }
 
 static void
