@@ -11,6 +11,7 @@
  *	- A lane whose workers are all busy gets another one when its work has
  *	  waited for BACKLOG_MS, or they have found work whenever they looked for
  *	  that long, up to asynctasq.workers_per_lane.
+ *	- Workers above that number, after it was lowered, are asked to leave.
  *	- When all slots are taken, an idle worker of another lane is asked to
  *	  leave, else the one that has served longest, after SHARE_MS, so that no
  *	  lane waits for another's backlog to end.
@@ -105,6 +106,7 @@ static bool view_lane(int lane, TimestampTz now, LaneView *view);
 static void view_slots(int lane, LaneView *view);
 static TimestampTz serve_lane(int lane, const LaneView *view,
 							  TimestampTz now);
+static void release_surplus(int lane);
 static bool may_connect(int lane, const LaneView *view);
 static int	find_slot(bool scanner);
 static bool start_worker(int lane, int slot, const LaneView *view);
@@ -369,6 +371,8 @@ serve_lane(int i, const LaneView *view, TimestampTz now)
 	TimestampTz since;
 	int			slot;
 
+	if (!scanner && view->workers > atq_workers_per_lane)
+		release_surplus(i);
 	if (!view->work)
 		return view->workers == 0 ? view->next_due : DT_NOEND;
 	if (view->spare || view->workers >= (scanner ? 1 : atq_workers_per_lane))
@@ -398,6 +402,24 @@ serve_lane(int i, const LaneView *view, TimestampTz now)
 	if (!start_worker(i, slot, view))
 		return TimestampTzPlusMilliseconds(now, START_RETRY_MS);
 	return DT_NOEND;
+}
+
+/* There may be fewer workers than when these were started. */
+static void
+release_surplus(int lane)
+{
+	int			n = 0;
+
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	for (int i = 0; i < atq_shared->nslots; i++)
+	{
+		AtqSlot    *slot = &atq_shared->slots[i];
+
+		if (slot->lane == lane && !slot->release &&
+			++n > atq_workers_per_lane)
+			atq_slot_release(slot);
+	}
+	LWLockRelease(atq_shared->lock);
 }
 
 /* Parks a lane whose role or database is out of reach. */
