@@ -83,6 +83,8 @@ foreach my $version ('1.1', '0.9')
 	sql(q{SELECT asynctasq.pause_queue('safe')});
 	load($version, 100);
 	wait_for($node, 'shop', 'SELECT count(*) = 50 FROM asynctasq.task');
+	my $session = $node->background_psql('shop', on_error_stop => 0);
+	$session->query_safe('SELECT asynctasq.task_info(1)');
 	$node->safe_psql('shop', "ALTER EXTENSION asynctasq UPDATE TO '$version'");
 	$node->wait_for_log(
 		qr/WARNING:  tasks in database "shop" do not run\n.*DETAIL: .*another version there than its library, which is 1\.0\./,
@@ -98,13 +100,16 @@ foreach my $version ('1.1', '0.9')
 			qr/ERROR:  55000: .*another version.*HINT: .*ALTER EXTENSION asynctasq UPDATE/s,
 			"$version: $call");
 	}
+	$session->query('SELECT asynctasq.task_info(1)');
+	like($session->{stderr}, qr/another version/, "$version: a session that was there before");
+	$session->quit;
 	is(sql('SELECT count(*) FROM asynctasq.tasks'),
 		'50', "$version: the views show what waits");
 	$node->restart;
 	$node->wait_for_log(
 		qr/ready to accept connections.*WARNING:  tasks in database "shop" do not run/s, $offset);
 	my $errors = () = slurp_file($node->logfile, $offset) =~ /ERROR: /g;
-	is($errors, 4, "$version: no error but those of the calls");
+	is($errors, 5, "$version: no error but those of the calls");
 
 	$node->safe_psql('shop', "ALTER EXTENSION asynctasq UPDATE TO '1.0'");
 	sql(q{SELECT asynctasq.resume_queue('safe')});

@@ -64,7 +64,7 @@ sub outcome
 			(SELECT count(*) FROM asynctasq.dead_letters)});
 }
 
-# 2 -> 8 -> 1 workers: as many as there may be, no more.
+# As many workers as there may be, no more.
 sub workers_are
 {
 	my ($n) = @_;
@@ -73,8 +73,8 @@ sub workers_are
 	$gate->query_safe('SELECT pg_advisory_lock(42)');
 	sql('SELECT count(asynctasq.dispatch(\'hold\')) FROM generate_series(1, 10)');
 	wait_for($node, 'shop', qq{
-		SELECT count(*) = $n AND count(*) FILTER (WHERE state = 'running') = $n
-		FROM asynctasq.stat_workers});
+		SELECT count(*) = $n AND count(task_id) = $n
+		FROM asynctasq.stat_workers WHERE role IS NOT NULL});
 	pass("$n workers");
 	$gate->quit;
 	wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.task');
@@ -85,7 +85,7 @@ foreach my $n (8, 1, 8, 2)
 {
 	$node->append_conf('postgresql.conf', "asynctasq.workers_per_lane = $n");
 	$node->reload;
-	wait_for($node, 'shop', "SELECT count(*) <= $n FROM asynctasq.stat_workers");
+	wait_for($node, 'shop', "SELECT count(*) <= $n FROM asynctasq.stat_workers WHERE role IS NOT NULL");
 	workers_are($n);
 }
 
@@ -126,7 +126,7 @@ is(outcome(), '3000|10|10', 'no task is lost while settings change');
 # Beside other libraries.
 SKIP:
 {
-	skip 'no other libraries are installed', 2 unless @libraries == 2;
+	skip 'no other libraries are installed', 6 unless @libraries == 2;
 
 	$node->append_conf('postgresql.conf', q{
 		asynctasq.workers_per_lane = 1
@@ -149,8 +149,6 @@ SKIP:
 		my $before = worker_memory();
 		load(20);
 		cmp_ok(worker_memory() - $before, '<', 65536, 'and memory stays as it is');
-		$node->safe_psql('shop', 'DROP EXTENSION asynctasq CASCADE; CREATE EXTENSION asynctasq')
-		  if 0;
 	}
 }
 
@@ -160,9 +158,10 @@ sub worker_memory
 	my $offset = -s $node->logfile;
 
 	wait_for($node, 'shop', q{
-		SELECT count(*) = 1 AND bool_and(state = 'idle') FROM asynctasq.stat_workers});
+		SELECT count(*) = 1 AND bool_and(state = 'idle') FROM asynctasq.stat_workers
+		WHERE role IS NOT NULL});
 	$node->safe_psql('shop',
-		'SELECT pg_log_backend_memory_contexts(pid) FROM asynctasq.stat_workers');
+		'SELECT pg_log_backend_memory_contexts(pid) FROM asynctasq.stat_workers WHERE role IS NOT NULL');
 	$node->wait_for_log(qr/Grand total: /, $offset);
 	slurp_file($node->logfile, $offset) =~ /Grand total: (\d+) bytes/ or die;
 	return $1;
