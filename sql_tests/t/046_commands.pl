@@ -271,6 +271,57 @@ super('postgres', 'ALTER DATABASE renamed CONNECTION LIMIT 1');
 runs('renamed', 'with a limit');
 pass('RENAME, SET TABLESPACE, OWNER and CONNECTION LIMIT');
 
+# A database that is renamed while its worker starts.
+foreach my $round (1 .. 10)
+{
+	my ($old, $new) = $round % 2 ? ('renamed', 'again') : ('again', 'renamed');
+
+	dispatch($old, 'note', "round $round");
+	super('postgres', "ALTER DATABASE $old RENAME TO $new");
+}
+wait_for($node, 'renamed', q{SELECT count(*) = 10 FROM app.log WHERE what LIKE 'round%'});
+pass('tasks run in a database that is renamed all the time');
+
+# Workers that wait and workers that compute are in nobody's way who makes and
+# drops another database: all processes have to agree.
+super('postgres', 'ALTER DATABASE renamed CONNECTION LIMIT -1');
+sql('renamed', q{
+	CREATE TABLE users (id int PRIMARY KEY);
+	INSERT INTO users VALUES (1);
+	CREATE FUNCTION greet("user" users) RETURNS void LANGUAGE sql AS '';
+	SELECT asynctasq.register_handler('greet', 'greet(users)');
+	SELECT asynctasq.register_model('User', 'users');});
+my $locker = $node->background_psql('renamed');
+$locker->query_safe('BEGIN; LOCK TABLE app.users');
+sql('renamed', q{SELECT asynctasq.dispatch('greet', asynctasq.args('user', asynctasq.ref('User', 1)))});
+wait_for($node, 'postgres', q{
+	SELECT count(*) = 1 FROM pg_stat_activity
+	WHERE backend_type = 'asynctasq worker' AND wait_event = 'relation'});
+hold('shop');
+super('postgres', q{CREATE ROLE big LOGIN});
+super('renamed', q{GRANT USAGE ON SCHEMA asynctasq TO big; CREATE SCHEMA AUTHORIZATION big});
+app($node, 'renamed', 'big', q{
+	CREATE TABLE log (what text);
+	CREATE FUNCTION measure(blob jsonb) RETURNS void LANGUAGE sql
+		BEGIN ATOMIC INSERT INTO log VALUES ('measured'); END;
+	SELECT asynctasq.register_handler('big', 'measure(jsonb)')});
+super('renamed', q{
+	SET asynctasq.max_payload = '64MB';
+	SET ROLE big;
+	SELECT asynctasq.dispatch('big', asynctasq.args('blob', ('[' || repeat('[1, "two"], ', 500000) || '1]')::jsonb))
+	FROM generate_series(1, 10)});
+foreach my $round (1 .. 10)
+{
+	super('postgres', 'CREATE DATABASE aside STRATEGY file_copy');
+	super('postgres', 'DROP DATABASE aside');
+}
+$locker->query_safe('ROLLBACK');
+$locker->quit;
+let_go();
+wait_for($node, 'renamed', 'SELECT count(*) = 10 FROM big.log');
+wait_for($node, 'renamed', q{SELECT count(*) = 0 FROM asynctasq.task});
+query_is($node, 'postgres', 'SELECT count(*) FROM pg_database WHERE datconnlimit = -2',
+	'0', 'other databases are made and dropped while workers wait and compute');
 # A database that is closed for a while, in which a task becomes due.
 sql('renamed', q{
 	SELECT asynctasq.pause_queue('safe');
