@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -149,6 +150,27 @@ atq_test_panic(PG_FUNCTION_ARGS)
 {
 	ereport(PANIC,
 			(errmsg("a handler raised PANIC")));
+	PG_RETURN_VOID();
+}
+
+/* Returns at once; the launcher, a second one, starts soon. */
+PG_FUNCTION_INFO_V1(atq_test_start_launcher);
+
+Datum
+atq_test_start_launcher(PG_FUNCTION_ARGS)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "asynctasq", MAXPGPATH);
+	strlcpy(worker.bgw_function_name, "atq_launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "asynctasq second launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "asynctasq launcher", BGW_MAXLEN);
+	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
+		elog(ERROR, "no background worker slot is free");
 	PG_RETURN_VOID();
 }
 

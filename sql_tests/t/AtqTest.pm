@@ -87,7 +87,8 @@ sub create_test_functions
 		'atq_test_kill_at(event text, n int)',
 		'atq_test_loop_uninterruptible(ms int)',
 		'atq_test_swallow_cancel()', 'atq_test_fatal()',
-		'atq_test_panic()', 'atq_test_bad_text()');
+		'atq_test_panic()', 'atq_test_bad_text()',
+		'atq_test_start_launcher()');
 	$node->safe_psql($db, $sql);
 	return;
 }

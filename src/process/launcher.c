@@ -137,6 +137,7 @@ atq_launcher_main(Datum arg)
 {
 	TimestampTz last_scan = 0;
 	TimestampTz begin;
+	uint32		none = PG_UINT32_MAX;
 	uint32		wait_event;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -148,8 +149,13 @@ atq_launcher_main(Datum arg)
 									 sizeof(BackgroundWorkerHandle *) *
 									 atq_shared->nslots);
 	wait_event = atq_wait_event("AsynctasqLauncherMain");
+	if (!pg_atomic_compare_exchange_u32(&atq_shared->launcher_procno, &none,
+										atq_my_procno()))
+	{
+		ereport(LOG, (errmsg("asynctasq launcher is running already")));
+		proc_exit(0);
+	}
 	on_shmem_exit(clear_procno, (Datum) 0);
-	pg_atomic_write_u32(&atq_shared->launcher_procno, atq_my_procno());
 
 	begin = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 										pause_after_crashes_ms());
