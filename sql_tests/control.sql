@@ -291,6 +291,25 @@ SELECT queue, ready, scheduled, running,
 FROM stat_queues WHERE queue = 'default';
 ROLLBACK;
 
+--
+-- Ids from before crashes that emptied queues: the first of these crashes
+-- counts, and only for what is in no place
+--
+RESET SESSION AUTHORIZATION;
+INSERT INTO asynctasq.crash (last_id, crashed_at)
+VALUES (1000000, '2001-02-03 04:05:06-08'), (2000000, '2002-02-03 04:05:06-08');
+SET SESSION AUTHORIZATION regress_atq_control;
+SELECT status, error FROM task_info(dispatch('add', args('a', 1, 'b', 2), delay => '1 h'));
+SELECT jsonb_strip_nulls(to_jsonb(t)) FROM task_info(1000000) AS t;
+SELECT error ->> 'crashed_at' FROM task_info(1000001);
+SELECT id, status FROM task_info(2000001);
+SELECT id, status FROM task_info(0);
+SELECT result(1000000), wait(1000000), cancel(1000000), retry(1000000);
+RESET SESSION AUTHORIZATION;
+DELETE FROM asynctasq.crash;
+SET SESSION AUTHORIZATION regress_atq_control;
+SELECT purge_queue('default');
+
 RESET SESSION AUTHORIZATION;
 DELETE FROM asynctasq.result AS r USING asynctasq.queue AS q
 WHERE q.id = r.queue_id AND q.owner = 'regress_atq_control'::regrole;

@@ -56,7 +56,6 @@
 #include "utils/timestamp.h"
 
 #include "base/evidence.h"
-#include "base/guc.h"
 
 #define EVIDENCE_FILE	PG_STAT_TMP_DIR "/asynctasq.evidence"
 #define EVIDENCE_MAGIC	0x41545131
