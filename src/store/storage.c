@@ -332,7 +332,10 @@ take_slot(bool durable, Relation rel)
 	return slots[durable];
 }
 
-/* False where the row is not to be had; values out of line need a snapshot. */
+/*
+ * False where the row is not to be had.  Values out of line need a snapshot;
+ * a server with assertions asks for one wherever there could be some.
+ */
 static bool
 delete_task(Relation rel, TupleTableSlot *slot)
 {
@@ -342,6 +345,9 @@ delete_task(Relation rel, TupleTableSlot *slot)
 	TM_FailureData failure;
 	TM_Result	result;
 
+#ifdef USE_ASSERT_CHECKING
+	external = true;
+#endif
 	if (external)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	result = table_tuple_delete(rel, &slot->tts_tid, GetCurrentCommandId(true),
