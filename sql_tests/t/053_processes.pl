@@ -1,0 +1,157 @@
+# The launcher and its workers go on where processes, connections and parallel
+# workers are short, and where a database or a role cannot be served.
+
+use strict;
+use warnings;
+
+use AtqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# One process for the launcher, one for whoever comes first.
+my $node = new_cluster(
+	'main',
+	'max_worker_processes' => '2',
+	'max_logical_replication_workers' => '0',
+	'asynctasq.max_workers' => '8',
+	'asynctasq.worker_idle_timeout' => '10ms');
+create_tenant($node, 'shop', 'app', 'other', 'third');
+
+foreach my $role ('app', 'other', 'third')
+{
+	app($node, 'shop', $role, qq{
+		CREATE TABLE go (what text);
+		CREATE TABLE log (what text);
+		CREATE FUNCTION await() RETURNS void LANGUAGE plpgsql AS \$\$
+		BEGIN
+			WHILE NOT EXISTS (SELECT FROM $role.go) LOOP
+				PERFORM pg_sleep(0.01);
+			END LOOP;
+		END \$\$;
+		CREATE FUNCTION note(what text) RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO log VALUES (what); END;
+		SELECT asynctasq.register_handler('${role}_await', 'await()'), asynctasq.register_handler('${role}_note', 'note(text)')});
+}
+
+# No process is left.
+app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('app_await')});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task = 'app_await'});
+my $offset = -s $node->logfile;
+app($node, 'shop', 'other', q{SELECT asynctasq.dispatch('other_note', asynctasq.args('what', n::text)) FROM generate_series(1, 20) AS n});
+$node->wait_for_log(qr/could not start an asynctasq worker: no background worker slot is free/, $offset);
+app($node, 'shop', 'third', q{SELECT asynctasq.dispatch('third_note', asynctasq.args('what', 'x'))});
+app($node, 'shop', 'app', q{INSERT INTO go VALUES ('on')});
+wait_for($node, 'shop', 'SELECT count(*) = 20 FROM other.log');
+wait_for($node, 'shop', 'SELECT count(*) = 1 FROM third.log');
+my @warnings = slurp_file($node->logfile, $offset) =~ /could not start an asynctasq worker/g;
+cmp_ok(scalar(@warnings), '<=', 3, 'the lack of processes is said once, and again only when there were some');
+pass('and tasks run as soon as there is one');
+
+# Databases and roles that cannot be served
+$node->stop;
+$node->append_conf('postgresql.conf', "max_worker_processes = 8\nlog_min_messages = log\n");
+$node->start;
+create_tenant($node, $_, 'app') foreach ('closed', 'limited', 'broken');
+foreach my $db ('closed', 'limited', 'broken')
+{
+	app($node, $db, 'app', q{
+		CREATE TABLE log (what text);
+		CREATE FUNCTION note(what text) RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO log VALUES (what); END;
+		SELECT asynctasq.register_handler('note', 'note(text)'), asynctasq.create_queue('q', durable => true), asynctasq.pause_queue('q');
+		SELECT asynctasq.dispatch('note', asynctasq.args('what', 'x'), queue => 'q')});
+}
+$node->safe_psql('postgres', q{
+	ALTER DATABASE broken SET session_preload_libraries = 'no_such_library';
+	ALTER DATABASE limited CONNECTION LIMIT 0;
+	ALTER ROLE app CONNECTION LIMIT 0});
+$node->safe_psql('shop', q{
+	SELECT asynctasq.dispatch('other_note', asynctasq.args('what', 'y'))});
+foreach my $db ('limited', 'broken')
+{
+	$node->safe_psql($db, q{SET session_preload_libraries = ''; UPDATE asynctasq.queue SET paused = false}) if $db eq 'limited';
+	$node->safe_psql('postgres', q{ALTER DATABASE broken RESET session_preload_libraries}) if $db eq 'broken';
+	$node->safe_psql($db, q{UPDATE asynctasq.queue SET paused = false}) if $db eq 'broken';
+	wait_for($node, $db, 'SELECT count(*) = 1 FROM app.log');
+	pass("workers are no connections: $db");
+}
+$node->safe_psql('postgres', 'ALTER ROLE app CONNECTION LIMIT -1');
+
+# A role that may not log in, and a database that takes no connections: tasks
+# wait, others run, the log does not grow without end.
+my $login = $node->safe_psql('postgres', 'SHOW server_version_num') < 170000;
+$offset = -s $node->logfile;
+$node->safe_psql('postgres', 'ALTER ROLE third NOLOGIN');
+$node->safe_psql('shop', q{SELECT asynctasq.dispatch('third_note', asynctasq.args('what', 'z'))});
+if ($login)
+{
+	$node->wait_for_log(qr/role "third" is not permitted to log in/, $offset);
+}
+else
+{
+	wait_for($node, 'shop', 'SELECT count(*) = 2 FROM third.log');
+}
+$node->safe_psql('shop', q{TRUNCATE other.log; SELECT asynctasq.dispatch('other_note', asynctasq.args('what', n::text)) FROM generate_series(1, 50) AS n});
+wait_for($node, 'shop', 'SELECT count(*) = 50 FROM other.log');
+pass('others run while a role cannot be served');
+$node->safe_psql('postgres', 'ALTER ROLE third LOGIN');
+wait_for($node, 'shop', q{SELECT count(*) >= 2 FROM third.log WHERE what IN ('x', 'z')});
+pass('its tasks run when it may log in again');
+my @refusals = slurp_file($node->logfile, $offset) =~ /is not permitted to log in/g;
+cmp_ok(scalar(@refusals), '<=', 12, 'it was tried with growing pauses');
+
+$node->safe_psql('closed', q{SELECT asynctasq.create_queue('mine')});
+$node->safe_psql('postgres', q{ALTER DATABASE closed ALLOW_CONNECTIONS false});
+$node->restart;
+$node->safe_psql('shop', q{TRUNCATE other.log; SELECT asynctasq.dispatch('other_note', asynctasq.args('what', n::text)) FROM generate_series(1, 50) AS n});
+wait_for($node, 'shop', 'SELECT count(*) = 50 FROM other.log');
+pass('others run while a database takes no connections');
+$node->safe_psql('postgres', q{ALTER DATABASE closed ALLOW_CONNECTIONS true});
+$node->safe_psql('closed', q{UPDATE asynctasq.queue SET paused = false});
+wait_for($node, 'closed', 'SELECT count(*) = 1 FROM app.log');
+pass('its tasks run when it does again');
+
+# Parallel queries in a handler, with free processes and without
+$node->safe_psql('shop', q{ALTER SYSTEM SET max_parallel_workers_per_gather = 2});
+app($node, 'shop', 'app', q{
+	CREATE TABLE big AS SELECT n FROM generate_series(1, 100000) AS n;
+	ALTER TABLE big SET (parallel_workers = 4);
+	ANALYZE big;
+	CREATE FUNCTION total() RETURNS jsonb LANGUAGE plpgsql SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0 SET min_parallel_table_scan_size = 0 AS $$
+	DECLARE
+		line text;
+		plan text := '';
+	BEGIN
+		FOR line IN EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT sum(n) FROM app.big LOOP
+			plan := plan || line;
+		END LOOP;
+		RETURN jsonb_build_object('sum', (SELECT sum(n) FROM app.big), 'planned', substring(plan FROM 'Workers Planned: (\d)'),
+			'launched', substring(plan FROM 'Workers Launched: (\d)') > '0');
+	END $$;
+	SELECT asynctasq.register_handler('total', 'total()', keep_result => true)});
+foreach my $workers (8, 0)
+{
+	$node->safe_psql('shop', "ALTER SYSTEM SET max_parallel_workers = $workers");
+	$node->safe_psql('shop', 'SELECT pg_reload_conf()');
+	wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.stat_workers');
+	is( app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('total') AS id \gset
+			SELECT asynctasq.wait(:id)}),
+		sprintf('{"sum": 5000050000, "planned": "2", "launched": %s}', $workers ? 'true' : 'false'),
+		"the same answer with $workers parallel workers");
+}
+
+# The server ends a transaction of a client that takes too long; tasks that
+# share one are none.
+SKIP:
+{
+	skip 'transaction_timeout is of PostgreSQL 17', 1 if $login;
+	app($node, 'shop', 'app', q{
+		CREATE FUNCTION nap(n int[]) RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT pg_sleep(0.05) FROM unnest(n); INSERT INTO log SELECT 'napped' FROM unnest(n); END;
+		SELECT asynctasq.register_handler('nap', 'nap(int[])', batch_size => 100, max_attempts => 1)});
+	$node->safe_psql('shop', q{ALTER SYSTEM SET transaction_timeout = '1s'});
+	$node->safe_psql('shop', 'SELECT pg_reload_conf()');
+	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('nap', asynctasq.args('n', n)) FROM generate_series(1, 100) AS n});
+	wait_for($node, 'shop', q{SELECT sum(ready + running) = 0 FROM asynctasq.stat_queues});
+	query_is($node, 'shop', q{SELECT count(*) FROM app.log WHERE what = 'napped'}, 100, 'transaction_timeout ends no worker');
+}
+
+$node->stop;
+done_testing();
