@@ -46,13 +46,18 @@ SIGNALS = (
     (10, "terminate", "worker"), (10, "cancel", "worker"),
     (10, "terminate", "session"), (20, "cancel", "session"),
     (1, "terminate", "launcher"), (2, "cancel", "launcher"),
+    (5, "reload", None),
 )
+# What a reload changes, each to one of its values.
+SETTINGS = (("asynctasq.synchronous_commit", ("on", "off")),
+            ("asynctasq.workers_per_lane", ("1", "2", "3")),
+            ("asynctasq.claim_size", ("1", "10", "100")))
 CRASHES = ((6, "SIGKILL", "worker"), (3, "SIGKILL", "session"),
            (2, "SIGKILL", "launcher"), (1, "SIGKILL", "auxiliary"),
            (3, "immediate stop", None), (3, "SIGKILL", "postmaster"))
 STOP_S = 3
 NOTICE_S = 10
-GAPS_S = {"signal": (0.02, 0.6), "restart": (15, 30), "crash": (4, 12)}
+GAPS_S = {"signal": (0.02, 0.6), "restart": (15, 30), "crash": (3, 9)}
 
 
 class Nemesis(threading.Thread):
@@ -129,6 +134,9 @@ class Nemesis(threading.Thread):
 
     def signal(self):
         what, target = self.draw(SIGNALS)
+        if what == "reload":
+            self.reload()
+            return
         seconds = self.random.uniform(0.05, STOP_S)
         pid = self.find(target)
         if pid is None:
@@ -143,6 +151,14 @@ class Nemesis(threading.Thread):
             self.stopped.add(pid)
             self.at(seconds, "wake", pid)
         self.done["%s %s" % (what, target)] += 1
+
+    def reload(self):
+        name, values = self.random.choice(SETTINGS)
+        with self.connection.cursor() as cursor:
+            cursor.execute("ALTER SYSTEM SET %s = '%s'" % (
+                name, self.random.choice(values)))
+            cursor.execute("SELECT pg_reload_conf()")
+        self.done["reload"] += 1
 
     def restart(self):
         self.wake()

@@ -38,6 +38,7 @@ class Soak:
         self.server = server
         self.folder = os.path.join(os.path.dirname(server.data), "ledger")
         self.pause = threading.Event()
+        self.differences = []
         os.mkdir(self.folder)
         self.prepare()
         self.nemesis = Nemesis(server, self.folder, seed, mode)
@@ -108,41 +109,45 @@ class Soak:
                     "COMMIT" if way == "prepare" else "ROLLBACK"), (gid,))
 
     def wait_quiet(self, control):
+        """What is left after all is a difference; the sum tells more."""
         unannounced = {task[key] for transaction in
                        transactions(self.folder).values()
                        if transaction.way == "prepare"
                        for task in transaction.tasks
                        for key in ("n", "child") if key in task}
         with control.cursor() as cursor:
-            def left():
-                cursor.execute(WAITING)
-                return {n for (n,) in cursor.fetchall()}
+            def ask(query):
+                cursor.execute(query)
+                return [row[0] for row in cursor.fetchall()]
 
-            self.wait_fewer(lambda: left() - unannounced,
-                            "waiting, though announced by a commit")
+            def processes(kind):
+                return ask("SELECT count(*) FROM pg_stat_activity "
+                           "WHERE backend_type = 'asynctasq %s'" % kind)[0]
+
+            self.wait_none(lambda: set(ask(WAITING)) - unannounced,
+                           "waiting, though announced by a commit")
             cursor.execute("ALTER SYSTEM SET asynctasq.sweep_interval = '1 s'")
             cursor.execute("SELECT pg_reload_conf()")
-            self.wait_fewer(left, "waiting after a sweep")
-            for what, n, query in (
-                    ("workers have left", 0, "'asynctasq worker'"),
-                    ("there is one launcher", 1, "'asynctasq launcher'")):
-                def count():
-                    cursor.execute("SELECT count(*) FROM pg_stat_activity "
-                                   "WHERE backend_type = " + query)
-                    return cursor.fetchone()[0] == n
+            self.wait_none(lambda: set(ask(WAITING)), "waiting after a sweep")
+            for kind, n in (("worker", 0), ("launcher", 1)):
+                try:
+                    wait_until(lambda: processes(kind) == n,
+                               "there are %d of kind %s" % (n, kind))
+                except Failure as failure:
+                    self.differences.append(str(failure))
 
-                wait_until(count, what)
-
-    def wait_fewer(self, left, what):
+    def wait_none(self, left, what):
         """Until none is left; a time without any progress is the limit."""
         numbers = left()
         while numbers:
             before = numbers
             try:
-                wait_until(lambda: left() != before, "")
+                wait_until(lambda: left() != before, "some have ended")
             except Failure:
-                raise Failure("%d tasks are %s, with the numbers %s" % (
-                    len(before), what, sorted(before)[:20])) from None
+                self.differences.append(
+                    "%d tasks are %s, with the numbers %s"
+                    % (len(before), what, sorted(before)[:20]))
+                return
             numbers = left()
 
     def judge(self, control):
@@ -165,12 +170,13 @@ def main(bindir, data, minutes, seed, mode):
     server.adopt()
     soak = Soak(server, seed, mode)
     verdict = None
+    differences = soak.differences
     try:
         soak.run(60 * minutes)
         verdict = soak.judge(soak.finish())
-        differences = verdict.differences
+        differences += verdict.differences
     except Failure as failure:
-        differences = [str(failure)]
+        differences.append(str(failure))
     finally:
         soak.nemesis.stopping.set()
         soak.nemesis.join(LIMIT_S)
