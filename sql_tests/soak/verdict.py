@@ -134,10 +134,12 @@ class Verdict:
                   transaction.outcome)
 
     def check_ids(self):
+        """No id that a client was told is told again, also where the first
+        transaction did not commit."""
         seen = {}
-        for task, transaction, committed in self.tasks():
+        for task, _, _ in self.tasks():
             id = task.get("id")
-            if committed and id is not None:
+            if id is not None:
                 if id in seen:
                     self.fail("id %d was given to numbers %d and %d",
                               id, seen[id], task["n"])
