@@ -104,7 +104,7 @@ wait_for($node, 'shop', $all_done);
 is(sql('SELECT count(*) FILTER (WHERE n > 100), count(*) FILTER (WHERE n < 0) FROM effects'), '500|500', 'tasks with subtransactions in groups');
 my $largest = sql('SELECT max(n) FROM (SELECT count(DISTINCT n) AS n FROM effects WHERE n < 0 GROUP BY xid) AS g');
 cmp_ok($largest, '>', 1, 'do share transactions');
-cmp_ok($largest, '<', 32, 'but not so many that their ids overflow the server\'s cache');
+cmp_ok($largest, '<', 64, 'but not so many that their ids overflow the server\'s cache');
 sql('TRUNCATE effects');
 
 # Conflicts with other transactions are failures like others: the next attempt
@@ -143,12 +143,12 @@ sql(q{
 		EXECUTE format('LOCK TABLE app.%I', second);
 		EXECUTE format('INSERT INTO app.%I VALUES (1)', second);
 	END $$;
-	SELECT asynctasq.register_handler('cross', 'cross(text, text)', max_attempts => 2, retry_delay => '1 ms');
+	SELECT asynctasq.register_handler('cross', 'cross(text, text)', max_attempts => 20, retry_delay => '1 ms');
 	SELECT asynctasq.dispatch('cross', asynctasq.args('first', 'a', 'second', 'b'));
 	SELECT asynctasq.dispatch('cross', asynctasq.args('first', 'b', 'second', 'a'))});
-wait_for($node, 'shop', 'SELECT (SELECT count(*) FROM app.a) + (SELECT count(*) FROM app.b) = 2');
-wait_for($node, 'shop', $all_done);
-is(sql(q{SELECT calls, failures, retries FROM asynctasq.stat_handlers WHERE task = 'cross'}), '3|0|1', 'of two that deadlock one is tried again, and both are done');
+wait_for($node, 'shop', q{SELECT calls - retries = 2 FROM asynctasq.stat_handlers WHERE task = 'cross'});
+is(sql(q{SELECT failures, retries > 0 FROM asynctasq.stat_handlers WHERE task = 'cross'}), '0|t', 'of two that deadlock one is tried again');
+is(sql('SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)'), '1|1', 'and both are done');
 
 # A handler with the privilege locks the extension's tables: others wait for as
 # long as they want.
@@ -170,19 +170,10 @@ pass('when it is cancelled all go on');
 # Too much
 sql(q{
 	CREATE FUNCTION recurse(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN app.recurse(n + 1); END $$;
-	CREATE FUNCTION allocate() RETURNS int LANGUAGE plpgsql AS $$
-	DECLARE
-		a text[];
-	BEGIN
-		-- the process may grow no further
-		FOR i IN 1 .. 100000 LOOP
-			a := a || repeat(md5(i::text), 30000);
-		END LOOP;
-		RETURN cardinality(a);
-	END $$;
+	CREATE FUNCTION allocate() RETURNS int LANGUAGE sql RETURN length(repeat('x', 1000000000));
 	CREATE FUNCTION shout(n int) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
-		RAISE EXCEPTION '%', repeat('é', n) USING DETAIL = repeat('d', n), HINT = repeat('h', n);
+		RAISE EXCEPTION '%', repeat('€', n) USING DETAIL = repeat('d', n), HINT = repeat('h', n);
 	END $$;
 	CREATE FUNCTION large() RETURNS text LANGUAGE sql RETURN repeat('x', 268435456);
 	CREATE FUNCTION odd() RETURNS bytea LANGUAGE sql RETURN '\x00'::bytea;
@@ -199,13 +190,13 @@ my $worker = "SELECT pid FROM asynctasq.stat_workers WHERE role = 'app' ORDER BY
 my $pid = sql($worker);
 like(failure(sql(q{SELECT asynctasq.dispatch('recurse', '{"n": 1}')})), qr/^54001\|stack depth limit exceeded\|1$/, 'endless recursion');
 my $id = sql(q{SELECT asynctasq.dispatch('shout', '{"n": 5000000}')});
-like(failure($id), qr/^P0001\|é{2000,2048}/, 'an error of ten megabytes');
+like(failure($id), qr/^P0001\|(€){1365}\|/, 'an error of ten megabytes');
 is(sql("SELECT length(error::text) < 20000, error ->> 'detail' ~ '^d+', error ->> 'hint' ~ '^h+' FROM asynctasq.dead_letters WHERE id = $id"), 't|t|t', 'is cut');
 $id = sql(q{SELECT asynctasq.dispatch('bad_text')});
 like(failure($id), qr/^P0001\|bad: é \?+ \?+x+/, 'an error that is no text');
 like(failure(sql(q{SELECT asynctasq.dispatch('large')})), qr/^54000\|/, 'a result too large for jsonb');
 is(sql(q{SELECT asynctasq.dispatch('odd') AS id \gset
-	SELECT asynctasq.wait(:id)}), '"AA=="', 'a result with a zero byte');
+	SELECT asynctasq.wait(:id)}), '"\\\\x00"', 'a result with a zero byte');
 is(sql($worker), $pid, 'the worker has survived all that');
 
 # Memory: the worker may have no more than a little beside what it has.

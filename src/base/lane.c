@@ -555,21 +555,21 @@ atq_slot_read(int i, AtqSlot *copy)
 	return used;
 }
 
-int
-atq_slot_running(Oid database, int64 task_id)
+bool
+atq_slot_want(Oid database, int64 task_id)
 {
-	int			found = -1;
+	bool		found = false;
 
 	LWLockAcquire(atq_shared->lock, LW_SHARED);
-	for (int i = 0; i < atq_shared->nslots && found < 0; i++)
+	for (int i = 0; i < atq_shared->nslots && !found; i++)
 	{
 		AtqSlot    *slot = &atq_shared->slots[i];
 
 		if (slot->lane < 0 || slot->database != database)
 			continue;
 		SpinLockAcquire(&slot->mutex);
-		if (slot->task_id == task_id || slot->settling_id == task_id)
-			found = i;
+		found = slot->task_id == task_id || slot->settling_id == task_id;
+		slot->wanted |= found;
 		SpinLockRelease(&slot->mutex);
 	}
 	LWLockRelease(atq_shared->lock);

@@ -138,6 +138,7 @@ typedef struct AtqSlot
 	TimestampTz stopped_at;		/* when the running task was told to stop, or
 								 * 0; set by signal handlers, without lock */
 	bool		settling;		/* its failure is being recorded */
+	bool		wanted;			/* another worker has given its row back */
 	int			line;			/* of the claimed tasks, or -1 */
 	TimestampTz claimed_at;
 	int64		unrun_id;		/* first claimed and not yet run, or
@@ -239,10 +240,10 @@ extern void atq_launcher_wake(void);
 extern bool atq_slot_read(int slot, AtqSlot *copy);
 
 /*
- * The slot whose worker runs a task of this database now, or settles it, or
- * -1.
+ * True when a worker runs a task of this database now, or settles it; it
+ * announces the task again when it has settled it.
  */
-extern int	atq_slot_running(Oid database, int64 task_id);
+extern bool atq_slot_want(Oid database, int64 task_id);
 
 /*
  * The same for a task whose outcome waits for the commit of the running one's

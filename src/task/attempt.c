@@ -50,6 +50,7 @@ static volatile sig_atomic_t timeout_fires = 0;
 static volatile sig_atomic_t cancel_heard = false;
 static bool seed_set = false;
 
+static void announce_again(const AtqSlot *slot, int64 id);
 static void start_timer(TimestampTz until);
 static void timeout_fired(void);
 static void publish(AtqSlot *slot, const AtqAttempt *attempt,
@@ -78,6 +79,7 @@ publish(AtqSlot *slot, const AtqAttempt *attempt, int64 unrun_id)
 	slot->task_started_at = attempt->started_at;
 	slot->stopped_at = 0;
 	slot->settling = false;
+	slot->wanted = false;
 	slot->unrun_id = unrun_id;
 	strlcpy(slot->task, attempt->task.task, ATQ_NAME_LEN);
 	SpinLockRelease(&slot->mutex);
@@ -124,6 +126,7 @@ atq_attempt_settled(AtqSlot *slot, int ntasks)
 {
 	uint64		commit = XactLastCommitEnd;
 	uint64		known = pg_atomic_read_u64(&atq_shared->last_commit);
+	int64		wanted_id;
 
 	while (known < commit &&
 		   !pg_atomic_compare_exchange_u64(&atq_shared->last_commit, &known,
@@ -131,6 +134,8 @@ atq_attempt_settled(AtqSlot *slot, int ntasks)
 		;
 	atq_evidence_end(slot);
 	SpinLockAcquire(&slot->mutex);
+	wanted_id = slot->wanted ? slot->task_id : 0;
+	slot->wanted = false;
 	slot->nmembers = 0;
 	slot->task_id = 0;
 	slot->cancelled_id = 0;
@@ -139,8 +144,20 @@ atq_attempt_settled(AtqSlot *slot, int ntasks)
 	slot->tasks_done += ntasks;
 	SpinLockRelease(&slot->mutex);
 	QueryCancelPending = false;
+	if (wanted_id != 0)
+		announce_again(slot, wanted_id);
 	if (pg_atomic_read_u32(&atq_shared->waiters) > 0)
 		ConditionVariableBroadcast(&atq_shared->settled);
+}
+
+/* To the line that it was claimed from. */
+static void
+announce_again(const AtqSlot *slot, int64 id)
+{
+	const AtqLine *line = &atq_shared->lines[slot->line];
+
+	atq_lane_announce(slot->lane, line->queue_id, line->priority, id);
+	atq_lane_wake(slot->lane);
 }
 
 void

@@ -399,23 +399,31 @@ error_json(const AtqAttempt *attempt, const ErrorData *failure, bool complete)
 static char *
 clean_text(const char *text, int max_bytes)
 {
+	int			encoding = GetDatabaseEncoding();
 	int			len;
+	int			done = 0;
 	char	   *copy;
 
 	if (text == NULL)
 		return NULL;
+	/* enough for the last character to be seen whole */
 	len = (int) strnlen(text, max_bytes + MAX_MULTIBYTE_CHAR_LEN);
-	if (!pg_verifymbstr(text, len, true))
+	copy = palloc(max_bytes + 1);
+	while (done < len && done < max_bytes)
 	{
-		copy = pnstrdup(text, Min(len, max_bytes));
-		for (char *p = copy; *p; p++)
-		{
-			if (IS_HIGHBIT_SET(*p))
-				*p = '?';
-		}
-		return copy;
+		int			n = pg_encoding_verifymbchar(encoding, text + done,
+												 len - done);
+
+		if (done + n > max_bytes)
+			break;
+		if (n > 0)
+			memcpy(copy + done, text + done, n);
+		else
+			copy[done] = '?';
+		done += Max(n, 1);
 	}
-	return pnstrdup(text, pg_mbcliplen(text, len, max_bytes));
+	copy[done] = '\0';
+	return copy;
 }
 
 static void

@@ -13,7 +13,8 @@
  * Between the rollback of a failed attempt and its record the task's row is
  * free, and another worker that had read its id may take it.  It sees in the
  * first one's slot, which names the task until the failure is recorded, that
- * the row is not its own, and gives it back.
+ * the row is not its own, and gives it back.  The first one announces it again
+ * then, because the retry may have been due by that time.
  *
  * What a handler leaves to the end of its transaction (deferred triggers,
  * WITH HOLD cursors) is done by runner->finish before the commit, while the
@@ -131,6 +132,7 @@ static ErrorData *make_failure(int sqlstate, const char *message);
 static void end_unit(Unit *unit, Split *split);
 static void split_unit(Unit *unit, const ErrorData *failure, Split *split);
 static void settle_member(Unit *unit, int i, const ErrorData *failure);
+static void end_settling(AtqSlot *slot);
 static bool settle_absent(const AtqRunner *runner, const Absent *absent,
 						  const ErrorData *failure);
 static void count_outcome(const AtqAttempt *attempt, AtqOutcome outcome);
@@ -300,7 +302,7 @@ take_next(Unit *unit)
 			case ATQ_TAKE_DONE:
 				unit->seen++;
 				if (slot == NULL ||
-					atq_slot_running(MyDatabaseId, candidate->id) < 0)
+					!atq_slot_want(MyDatabaseId, candidate->id))
 					return attempt;
 				unit->foreign = true;
 				return NULL;
@@ -722,7 +724,7 @@ atq_task_settle_orphan(const AtqRunner *runner, const AtqOrphan *orphan)
 	absent.asked = orphan->settling;
 	absent.evidence = true;
 	(void) settle_absent(runner, &absent, failure);
-	runner->slot->settling_id = 0;
+	end_settling(runner->slot);
 	pfree(failure);
 }
 
@@ -742,8 +744,23 @@ atq_task_settle_crashed(const AtqRunner *runner, const AtqCrashed *crashed)
 	absent.evidence = true;
 	if (!settle_absent(runner, &absent, failure))
 		atq_evidence_settled(MyDatabaseId, crashed->task_id);
-	runner->slot->settling_id = 0;
+	end_settling(runner->slot);
 	pfree(failure);
+}
+
+/* What another worker has given back meanwhile is looked for. */
+static void
+end_settling(AtqSlot *slot)
+{
+	bool		wanted;
+
+	SpinLockAcquire(&slot->mutex);
+	wanted = slot->wanted;
+	slot->wanted = false;
+	slot->settling_id = 0;
+	SpinLockRelease(&slot->mutex);
+	if (wanted)
+		atq_lane_scan(MyDatabaseId);
 }
 
 /*
