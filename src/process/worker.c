@@ -79,6 +79,7 @@
 static AtqSlot *slot = NULL;
 static int	lane = -1;
 static AtqClaim *claim = NULL;
+static bool connected = false;
 static bool ended_well = false;
 static double task_ms = 0;		/* moving average */
 static int	least_claim = 1;	/* the batch that was run last */
@@ -143,6 +144,7 @@ atq_worker_main(Datum arg)
 	if (!attach(&start))
 		proc_exit(0);
 	connect_to(&start);
+	connected = true;
 	if (OidIsValid(start.role))
 		run_lane();
 	else
@@ -188,7 +190,8 @@ attach(const AtqWorkerStart *start)
 
 /*
  * However the process ends, short of a crash.  The end of the postmaster is a
- * crash, of which there is evidence.
+ * crash, of which there is evidence.  What it may have been about to announce
+ * when it was ended is for a scanner to find.
  */
 static void
 detach(int code, Datum arg)
@@ -212,6 +215,8 @@ detach(int code, Datum arg)
 	slot->lane = -1;
 	slot->generation++;
 	LWLockRelease(atq_shared->lock);
+	if (connected && !ended_well)
+		atq_lane_scan(slot->database);
 	atq_launcher_wake();
 }
 
