@@ -118,13 +118,11 @@ app($node, 'shop', 'app', q{
 	SELECT asynctasq.register_handler('take_shifting', 'take_shifting(jsonb)', max_attempts => 1);
 	DELETE FROM got;});
 $node->safe_psql('shop', 'CREATE SCHEMA elsewhere AUTHORIZATION app');
-app($node, 'shop', 'app', qq{
-	SELECT count(asynctasq.dispatch('take_shifting', asynctasq.args('v', CASE WHEN i % 2 = 0 THEN ARRAY[asynctasq.ref('Shifting', 1), asynctasq.ref('Remade', 1)]
-		ELSE ARRAY[asynctasq.ref('Remade', 2), asynctasq.ref('Remade', 1), asynctasq.ref('Shifting', 1), asynctasq.ref('Shifting', 2)] END))) FROM generate_series(1, $tasks) AS i});
-my $rounds = 0;
-while ($node->safe_psql('shop', 'SELECT EXISTS (SELECT FROM asynctasq.tasks)') eq 't')
+for (1 .. 5)
 {
-	app($node, 'shop', 'app', q{
+	app($node, 'shop', 'app', qq{
+		SELECT count(asynctasq.dispatch('take_shifting', asynctasq.args('v', CASE WHEN i % 2 = 0 THEN ARRAY[asynctasq.ref('Shifting', 1), asynctasq.ref('Remade', 1)]
+			ELSE ARRAY[asynctasq.ref('Remade', 2), asynctasq.ref('Remade', 1), asynctasq.ref('Shifting', 1), asynctasq.ref('Shifting', 2)] END))) FROM generate_series(1, $tasks / 5) AS i;
 		ALTER TABLE shifting ADD extra int DEFAULT 5;
 		ALTER TABLE shifting RENAME id TO key;
 		ALTER TABLE shifting ALTER key TYPE bigint;
@@ -138,9 +136,8 @@ while ($node->safe_psql('shop', 'SELECT EXISTS (SELECT FROM asynctasq.tasks)') e
 		CREATE TABLE remade (name text, id int PRIMARY KEY);
 		INSERT INTO remade VALUES ('found', 2), ('found', 1);
 		COMMIT;});
-	$rounds++;
 }
-cmp_ok($rounds, '>', 0, 'the table was changed while the tasks ran');
+wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.tasks');
 query_is($node, 'shop', q{SELECT count(*) || ' ' || string_agg(DISTINCT what, ',') FROM app.got},
 	$tasks * 3 . ' found', 'all tasks have found their rows');
 query_is($node, 'shop', q{SELECT count(*), min(error::text) FROM asynctasq.dead_letters WHERE task = 'take_shifting'},
