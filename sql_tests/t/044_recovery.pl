@@ -246,7 +246,8 @@ query_is($standby, 'shop', "SELECT count(*) $processes", '0', 'nothing of ours r
 
 $node->safe_psql('shop', q{SELECT pg_create_restore_point('here')});
 app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'too late 1'), queue => 'paused')});
-$node->safe_psql('shop', 'SELECT pg_switch_wal()');
+my $segment = $node->safe_psql('shop', 'SELECT pg_walfile_name(pg_switch_wal())');
+wait_for($node, 'shop', "SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver");
 $node->stop('immediate');
 $session->{run}->finish;
 $standby->promote;

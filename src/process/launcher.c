@@ -94,6 +94,7 @@ typedef struct LaneView
 /* Handles of the workers started by this launcher, by slot. */
 static BackgroundWorkerHandle **handles = NULL;
 static bool warned = false;
+static int	last_served = 0;	/* the lane that got the last worker */
 
 static void clear_procno(int code, Datum arg);
 static int	pause_after_crashes_ms(void);
@@ -297,7 +298,11 @@ forget_dropped(List *databases)
 	}
 }
 
-/* Starts what has to be started; returns when to look again. */
+/*
+ * Starts what has to be started; returns when to look again.  Lanes take
+ * turns: a slot that has become free is for those behind the lane that was
+ * given the last one.
+ */
 static TimestampTz
 serve_lanes(TimestampTz now)
 {
@@ -305,8 +310,9 @@ serve_lanes(TimestampTz now)
 
 	if (!atq_enabled)
 		return wake;
-	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	for (int n = 1; n <= ATQ_MAX_LANES; n++)
 	{
+		int			i = (last_served + n) % ATQ_MAX_LANES;
 		LaneView	view;
 		TimestampTz again;
 
@@ -407,6 +413,8 @@ serve_lane(int i, const LaneView *view, TimestampTz now)
 	}
 	if (!start_worker(i, slot, view))
 		return TimestampTzPlusMilliseconds(now, START_RETRY_MS);
+	if (!scanner)
+		last_served = i;
 	return DT_NOEND;
 }
 
