@@ -109,6 +109,27 @@ sub let_go
 	return;
 }
 
+# A command that locks all of our tables waits for a task under way, which goes
+# on to use some of them.
+sub waits_for_task
+{
+	my ($command) = @_;
+
+	super('shop', q{DELETE FROM app.log WHERE what = 'gate'});
+	hold('shop');
+	my $session = $node->background_psql('shop', on_error_stop => 0);
+	$session->query_until(qr/begun/, "\\echo begun\n$command;\n\\echo ended\n");
+	wait_for($node, 'postgres', q{
+		SELECT count(*) = 1 FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+		WHERE datname = 'shop' AND locktype IN ('object', 'relation') AND NOT granted});
+	let_go();
+	$session->query_until(qr/ended/, '');
+	$session->quit;
+	query_is($node, 'shop', q{SELECT count(*) FROM app.log WHERE what = 'gate'},
+		'1', "$command waits for a task under way");
+	return;
+}
+
 sub no_workers_in
 {
 	my ($db) = @_;
@@ -166,15 +187,8 @@ my ($status, undef, $stderr) =
   $node->psql('shop', q{SET lock_timeout = '100ms'; DROP EXTENSION asynctasq CASCADE});
 like($stderr, qr/lock timeout/, 'DROP EXTENSION waits for a task under way');
 runs('shop', 'beside');
-my $dropper = $node->background_psql('shop');
-$dropper->query_until(qr/begun/, "\\echo begun\nDROP EXTENSION asynctasq CASCADE;\n\\echo dropped\n");
-wait_for($node, 'postgres', q{
-	SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'object' AND NOT granted});
 let_go();
-$dropper->query_until(qr/dropped/, '');
-$dropper->quit;
-query_is($node, 'shop', q{SELECT count(*) FROM app.log WHERE what = 'gate'},
-	'1', 'and goes on when the task has ended');
+waits_for_task('DROP EXTENSION asynctasq CASCADE');
 no_workers_in('shop');
 
 # Not who may not drop it.
@@ -213,9 +227,15 @@ foreach my $command ('DROP OWNED BY boss CASCADE', 'REASSIGN OWNED BY boss TO ch
 	  if super('postgres', q{SELECT count(*) FROM pg_roles WHERE rolname = 'boss'}) eq '0';
 	super('shop', 'DROP EXTENSION asynctasq CASCADE');
 	app($node, 'shop', 'boss', 'CREATE EXTENSION asynctasq; GRANT USAGE ON SCHEMA asynctasq TO app');
+	register('shop');
+	waits_for_task($command);
+	no_workers_in('shop') if $command =~ /^DROP/;
+	app($node, 'shop', 'boss', 'CREATE EXTENSION asynctasq; GRANT USAGE ON SCHEMA asynctasq TO app')
+	  if $command =~ /^DROP/;
+	super('shop', 'REASSIGN OWNED BY chief TO boss') if $command =~ /^REASSIGN/;
 	foreach my $round (1 .. 10)
 	{
-		register('shop') if $round == 1 || $command =~ /^DROP/;
+		register('shop') if $command =~ /^DROP/;
 		load('shop', 200);
 		($status, undef, $stderr) = $node->psql('shop', $command);
 		is($status, 0, "$command under load, round $round") or diag($stderr);

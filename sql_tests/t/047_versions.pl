@@ -32,7 +32,9 @@ my $changes = q{
 	ALTER TABLE asynctasq.task_unlogged ALTER id SET DEFAULT 0, ALTER id DROP DEFAULT;
 	UPDATE asynctasq.handler SET retry_delay = retry_delay;};
 my %scripts = map { ("$scripts/asynctasq--$_.sql" => $changes) }
-  ('1.0--1.0.1', '1.0.1--1.0', '1.0--1.1', '1.1--1.0', '1.0--0.9', '0.9--1.0');
+  ('1.0--1.0.1', '1.0.1--1.0', '1.0--1.1', '1.1--1.0', '1.0--0.9', '0.9--1.0',
+	'1.0--1.01', '1.01--1.0');
+$scripts{"$scripts/asynctasq--1.0--1.01.sql"} = '-- changes nothing that invalidates a cache';
 append_to_file($_, $scripts{$_}) foreach keys %scripts;
 END { unlink keys %scripts; }
 
@@ -76,7 +78,7 @@ query_is($node, 'shop', q{SELECT count(*) FROM app.log},
 	'6000', 'no task was lost, none ran twice');
 
 # A version that does not fit.
-foreach my $version ('1.1', '0.9')
+foreach my $version ('1.1', '0.9', '1.01')
 {
 	my $offset = -s $node->logfile;
 
