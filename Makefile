@@ -3,6 +3,7 @@
 #   make demo          the tour: builds, starts a throwaway server, runs tasks
 #   make test          all tests, on throwaway servers
 #   make test-matrix   the same on other releases of Debian, in chroots
+#   make test-assertions  the same on a server with assertions
 #   make soak          kills and stops what it can, and sees that no task is lost
 #   make               builds the extension for the server of PG_CONFIG
 #   make install       installs it there
@@ -104,6 +105,9 @@ test-matrix:
 soak:
 	@$(SCRIPT_ENV) MINUTES='$(MINUTES)' SEED='$(SEED)' NEMESIS='$(NEMESIS)' \
 		KEEP='$(KEEP)' scripts/soak
+
+test-assertions:
+	@$(SCRIPT_ENV) scripts/test-assertions $(TESTS)
 
 # make fuzz SECONDS=600 takes ten minutes, CORPUS=DIR keeps what it finds.
 SECONDS = 60

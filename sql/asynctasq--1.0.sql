@@ -991,7 +991,7 @@ FROM asynctasq.worker_slots() AS w
 		ON q.id OPERATOR(pg_catalog.=) w.queue_id
 		AND d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 COMMENT ON VIEW asynctasq.stat_workers IS
-'Worker processes of the reader''s roles, in all databases; members of pg_monitor see all. pid: NULL while it starts; database; role: as whom it runs tasks, NULL for a scanner, which only looks for them; state: starting, idle or busy; queue, task, task_id, task_started_at: of the running task, NULL when there is none, queue also in another database; tasks_done: since started_at.';
+'Worker processes of the reader''s roles, in all databases; members of pg_monitor see all. pid: NULL while it starts; database; role: as whom it runs tasks, NULL for a scanner, which only looks for them; state: starting, idle, busy, or stuck where a task was told to stop and goes on for longer than asynctasq.cancel_grace; queue, task, task_id, task_started_at: of the running task, NULL when there is none, queue also in another database; tasks_done: since started_at.';
 
 CREATE VIEW asynctasq.stat_handlers WITH (security_barrier) AS
 SELECT h.name::pg_catalog.text AS task,
