@@ -235,8 +235,8 @@ atq_lane_announce(int lane_index, int32 queue_id, int32 priority, int64 id)
 		line->late = Min(line->late, id);
 		line->announcements++;
 		line->drained = false;
-		SpinLockRelease(&lane->mutex);
 		pg_atomic_fetch_add_u32(&lane->announcements, 1);
+		SpinLockRelease(&lane->mutex);
 	}
 	LWLockRelease(atq_shared->lock);
 }
@@ -340,6 +340,7 @@ atq_lane_announce_due(int lane_index, TimestampTz due)
 	earlier = due < lane->next_due;
 	if (earlier)
 		lane->next_due = due;
+	pg_atomic_fetch_add_u32(&lane->announcements, 1);
 	SpinLockRelease(&lane->mutex);
 	if (earlier && !wake_idle_slot(lane_index, NULL))
 		atq_launcher_wake();
@@ -358,6 +359,7 @@ atq_lane_wake(int lane_index)
 	SpinLockAcquire(&lane->mutex);
 	if (lane->pending_since == 0)
 		lane->pending_since = GetCurrentTimestamp();
+	pg_atomic_fetch_add_u32(&lane->announcements, 1);
 	SpinLockRelease(&lane->mutex);
 	atq_launcher_wake();
 }
@@ -490,20 +492,29 @@ atq_lane_slots(Oid database)
 	return n;
 }
 
+uint32
+atq_lane_mark(int lane)
+{
+	return pg_atomic_read_u32(&atq_shared->lanes[lane].announcements);
+}
+
 void
-atq_lane_park(int lane_index)
+atq_lane_park(int lane_index, uint32 mark)
 {
 	AtqLane    *lane = &atq_shared->lanes[lane_index];
 
 	LWLockAcquire(atq_shared->lock, LW_SHARED);
 	SpinLockAcquire(&lane->mutex);
-	lane->next_due = DT_NOEND;
-	lane->pending_since = 0;
-	lane->norphans = 0;
-	for (int i = lane->first_line; i >= 0; i = atq_shared->lines[i].next)
+	if (pg_atomic_read_u32(&lane->announcements) == mark)
 	{
-		atq_shared->lines[i].cursor = 0;
-		atq_shared->lines[i].drained = true;
+		lane->next_due = DT_NOEND;
+		lane->pending_since = 0;
+		lane->norphans = 0;
+		for (int i = lane->first_line; i >= 0; i = atq_shared->lines[i].next)
+		{
+			atq_shared->lines[i].cursor = 0;
+			atq_shared->lines[i].drained = true;
+		}
 	}
 	SpinLockRelease(&lane->mutex);
 	LWLockRelease(atq_shared->lock);

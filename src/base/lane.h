@@ -97,7 +97,7 @@ typedef struct AtqLane
 								 * run here; only it reads and writes this */
 	int			norphans;
 	AtqOrphan	orphans[ATQ_MAX_ORPHANS];
-	pg_atomic_uint32 announcements; /* of all lines; read without a lock */
+	pg_atomic_uint32 announcements; /* of all kinds; read without a lock */
 } AtqLane;
 
 typedef enum AtqSlotState
@@ -217,10 +217,12 @@ extern void atq_lane_leave(Oid database);
 extern void atq_lane_hold(Oid database, int hold_ms);
 
 /*
- * Has a lane forget what it was told, because nothing of it can run: its role,
- * its database or the extension is gone.  What is announced later counts again.
+ * Has a lane forget what it was told before the mark was taken, because
+ * nothing of it can run: its role, its database or the extension is gone.
+ * Where more has been announced since, nothing is forgotten.
  */
-extern void atq_lane_park(int lane);
+extern uint32 atq_lane_mark(int lane);
+extern void atq_lane_park(int lane, uint32 mark);
 
 /* Asks a worker to exit when its task has ended. */
 extern void atq_slot_release(AtqSlot *slot);

@@ -440,6 +440,7 @@ release_surplus(int lane)
 static bool
 may_connect(int lane, const LaneView *view)
 {
+	uint32		mark = atq_lane_mark(lane);
 	const char *reason = NULL;
 	HeapTuple	tuple;
 
@@ -458,7 +459,7 @@ may_connect(int lane, const LaneView *view)
 		!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(view->role)))
 		reason = "the role does not exist";
 	if (reason != NULL)
-		atq_lane_park(lane);
+		atq_lane_park(lane, mark);
 	if (reason != NULL && OidIsValid(view->role))
 		ereport(LOG,
 				(errmsg("tasks of role %u in database %u do not run: %s",

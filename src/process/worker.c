@@ -433,6 +433,7 @@ claim_more(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			limit = FIRST_CLAIM;
+	uint32		mark;
 	bool		found = false;
 
 	atq_claim_release(claim, slot);
@@ -444,10 +445,11 @@ claim_more(void)
 	}
 	if (task_ms > 0)
 		limit = (int) Max(1, Min(CLAIM_MS / task_ms, claim->room));
+	mark = atq_lane_mark(lane);
 	begin_transaction();
 	if (!atq_registry_installed() || !atq_home_is_here())
 	{
-		atq_lane_park(lane);
+		atq_lane_park(lane, mark);
 		slot->release = true;
 	}
 	else
@@ -636,12 +638,14 @@ mark_idle(void)
 static void
 begin_transaction(void)
 {
+	uint32		mark = atq_lane_mark(lane);
+
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (!holds_extension)
 		holds_extension = atq_extension_hold();
 	if (!holds_extension)
-		atq_lane_park(lane);
+		atq_lane_park(lane, mark);
 	if (holds_extension &&
 		SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(GetSessionUserId())))
 		return;
