@@ -13,6 +13,7 @@ my $node = new_cluster(
 	'main',
 	streaming => 1,
 	'restart_after_crash' => 'on',
+	'max_prepared_transactions' => '5',
 	'asynctasq.worker_idle_timeout' => '1h');
 create_tenant($node, 'shop', 'app');
 create_test_functions($node, 'shop');
@@ -49,6 +50,22 @@ sub effects_once
 	return query_is($server, 'shop',
 		"SELECT count(*), count(DISTINCT what) FROM app.effects WHERE what LIKE '$what %'",
 		"$n|$n", $name);
+}
+
+# A task that waits for this lock is busy.  It is held by a prepared
+# transaction, because a session would let go of it when it ends.
+sub hold
+{
+	$node->safe_psql('shop', q{BEGIN; SELECT pg_advisory_xact_lock(42); PREPARE TRANSACTION 'holder'});
+	return;
+}
+
+sub let_go
+{
+	my ($server) = @_;
+
+	$server->safe_psql('shop', q{ROLLBACK PREPARED 'holder'});
+	return;
 }
 
 sub restarts_after
@@ -131,13 +148,11 @@ SKIP:
 }
 
 # The end of the postmaster ends all, also a worker that is busy.
-my $session = $node->background_psql('shop');
-$session->query_safe('SELECT pg_advisory_lock(42)');
+hold();
 dispatch_all('safe', 1, 'orphaned', 42);
 wait_for($node, 'shop', $held);
 my @pids = split /\n/, $node->safe_psql('shop', "SELECT pid $processes");
 $node->kill9;
-$session->{run}->finish;
 foreach my $pid (@pids)
 {
 	for (my $tries = 0; kill(0, $pid) && $tries < 10 * $PostgreSQL::Test::Utils::timeout_default; $tries++)
@@ -147,6 +162,7 @@ foreach my $pid (@pids)
 	ok(!kill(0, $pid), 'a process of ours ends with the postmaster');
 }
 $node->start;
+let_go($node);
 effects_once($node, 'orphaned', 1, 'and its task runs after the start');
 query_is($node, 'shop', "SELECT attempt FROM app.effects WHERE what = 'orphaned 1'",
 	'2', 'as its second attempt');
@@ -154,13 +170,11 @@ query_is($node, 'shop', "SELECT attempt FROM app.effects WHERE what = 'orphaned 
 # A server that does not restart by itself.
 $node->append_conf('postgresql.conf', 'restart_after_crash = off');
 $node->reload;
-$session = $node->background_psql('shop');
-$session->query_safe('SELECT pg_advisory_lock(42)');
+hold();
 dispatch_all('safe', 1, 'stays down', 42);
 wait_for($node, 'shop', $held);
 $node->psql('shop', q{
 	SELECT pg_sleep(0) FROM (SELECT test.atq_test_kill_self()) AS k});
-$session->{run}->finish;
 {
 	my $pidfile = $node->data_dir . '/postmaster.pid';
 
@@ -173,6 +187,7 @@ $session->{run}->finish;
 $node->_update_pid(0);
 $node->append_conf('postgresql.conf', 'restart_after_crash = on');
 $node->start;
+let_go($node);
 effects_once($node, 'stays down', 1, 'and its task runs after the start');
 query_is($node, 'shop', "SELECT attempt FROM app.effects WHERE what = 'stays down 1'",
 	'2', 'as its second attempt');
@@ -190,8 +205,7 @@ pass('and can be created');
 
 # Base backup with tasks that wait and one that runs; a standby; recovery to a
 # point in time.
-$session = $node->background_psql('shop');
-$session->query_safe('SELECT pg_advisory_lock(42)');
+hold();
 dispatch_all('safe', 1, 'backup held', 42);
 wait_for($node, 'shop', $held);
 app($node, 'shop', 'app', q{
@@ -203,8 +217,7 @@ dispatch_all('paused', 10, 'backup waiting');
 my $lost = app($node, 'shop', 'app', q{
 	SELECT asynctasq.dispatch('work', asynctasq.args('what', 'not in it'), queue => 'paused unsafe')});
 $node->backup('base');
-$session->query_safe('SELECT pg_advisory_unlock(42)');
-$session->quit;
+let_go($node);
 effects_once($node, 'backup held', 1, 'the running task ends here');
 
 sub restored_is_usable
@@ -228,6 +241,7 @@ my $copy = PostgreSQL::Test::Cluster->new('copy');
 $copy->init_from_backup($node, 'base');
 $copy->append_conf('postgresql.conf', 'archive_mode = off');
 $copy->start;
+let_go($copy);
 restored_is_usable($copy, 'a base backup');
 $copy->stop;
 
@@ -235,8 +249,7 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->append_conf('postgresql.conf', 'archive_mode = off');
 $standby->start;
-$session = $node->background_psql('shop');
-$session->query_safe('SELECT pg_advisory_lock(42)');
+hold();
 dispatch_all('safe', 1, 'of the dead', 42);
 wait_for($node, 'shop', $held);
 $node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
@@ -249,8 +262,8 @@ app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('work', asynctasq.args('wh
 my $segment = $node->safe_psql('shop', 'SELECT pg_walfile_name(pg_switch_wal())');
 wait_for($node, 'shop', "SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver");
 $node->stop('immediate');
-$session->{run}->finish;
 $standby->promote;
+let_go($standby);
 effects_once($standby, 'of the dead', 1, 'a promoted standby runs the task of the dead primary');
 restored_is_usable($standby, 'a promoted standby');
 $standby->stop;
@@ -266,6 +279,7 @@ $pitr->append_conf('postgresql.conf', <<~CONF);
 	CONF
 $pitr->start;
 wait_for($pitr, 'postgres', 'SELECT NOT pg_is_in_recovery()');
+let_go($pitr);
 effects_once($pitr, 'of the dead', 1, 'recovery to a point in time: what ran then runs');
 restored_is_usable($pitr, 'recovery to a point in time');
 query_is($pitr, 'shop', q{

@@ -120,8 +120,9 @@ sub waits_for_task
 	my $session = $node->background_psql('shop', on_error_stop => 0);
 	$session->query_until(qr/begun/, "\\echo begun\n$command;\n\\echo ended\n");
 	wait_for($node, 'postgres', q{
-		SELECT count(*) = 1 FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
-		WHERE datname = 'shop' AND locktype IN ('object', 'relation') AND NOT granted});
+		SELECT count(*) = 1 FROM pg_locks JOIN pg_stat_activity USING (pid)
+		WHERE datname = 'shop' AND backend_type = 'client backend'
+			AND locktype IN ('object', 'relation') AND NOT granted});
 	let_go();
 	$session->query_until(qr/ended/, '');
 	$session->quit;
