@@ -247,12 +247,12 @@ app($node, 'shop', 'app', q{
 	SELECT asynctasq.dispatch('note', asynctasq.args('nonsense', 2), queue => 'safe')});
 wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.task');
 is(logged($node, 'shop'), '40|40', 'the publisher runs its tasks, each once');
-$node->wait_for_catchup('follower');
-is(logged($other, 'follower'), '40|40', 'the subscriber does not');
-query_is($other, 'follower',
+# Workers' commits reach the subscriber when the WAL writer has written them.
+wait_for($other, 'follower',
 	'SELECT (SELECT count(*) FROM asynctasq.task), (SELECT count(*) FROM asynctasq.dead_letter)',
-	$node->safe_psql('shop', 'SELECT 0, count(*) FROM asynctasq.dead_letter'),
-	'it has seen them come and go');
+	$node->safe_psql('shop', 'SELECT 0, count(*) FROM asynctasq.dead_letter'));
+pass('a subscriber has seen them come and go');
+is(logged($other, 'follower'), '40|40', 'it has run none');
 app($node, 'shop', 'app', q{SELECT asynctasq.pause_queue('safe')});
 dispatch($node, 'shop', 'left behind', 'safe');
 $node->wait_for_catchup('follower');
