@@ -51,10 +51,10 @@ endif
 
 # The warnings left out are those that the server's own headers cause.
 WERROR = -Werror
-PG_CPPFLAGS = -I$(srcdir)/src $(MSGPACK_CPPFLAGS)
+PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) $(MSGPACK_CPPFLAGS)
 PG_CFLAGS = -Wall -Wextra $(WERROR) -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-cast-function-type -Wno-clobbered
-SHLIB_LINK = $(MSGPACK_LIBS)
+SHLIB_LINK = $(MSGPACK_LIBS) $(libpq)
 
 # Bitcode would only serve to inline our functions into JIT-compiled queries;
 # it is not worth a second compiler.

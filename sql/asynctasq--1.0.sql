@@ -1017,6 +1017,134 @@ COMMENT ON VIEW asynctasq.stat_handlers IS
 'Handlers of the reader''s roles; members of pg_monitor see all. task: the handler''s name; role: as whom it runs; calls: attempts that have ended since the server started; failures: those after which a task failed for good; retries: those that will be made again; total_ms, mean_ms, max_ms: their times in milliseconds, mean_ms NULL before the first; lock: share or update where the rows that arguments refer to are read so, else NULL.';
 
 ------------------------------------------------------------------------
+-- Other servers
+------------------------------------------------------------------------
+
+CREATE FUNCTION asynctasq.fdw_validator(options pg_catalog.text[], catalog pg_catalog.oid) RETURNS pg_catalog.void
+	AS 'MODULE_PATHNAME', 'atq_sql_fdw_validator'
+	LANGUAGE C STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.fdw_validator(pg_catalog.text[], pg_catalog.oid) IS
+'Checks options of servers and user mappings of the foreign-data wrapper asynctasq. Errors: HV00D no such option there, 22023 a value is none of its option, 42501 password_required=false, sslcert or sslkey in a mapping, given by someone who is no superuser.';
+
+CREATE FOREIGN DATA WRAPPER asynctasq VALIDATOR asynctasq.fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER asynctasq IS
+'Servers whose rows tasks refer to, and which gather(), stream(), scalar() and execute() ask. Servers take libpq''s options and pool_min_size, pool_max_size, pool_max_overflow, pool_timeout, pool_pre_ping, pool_recycle, pool_class; user mappings take user, password and password_required.';
+
+CREATE FUNCTION asynctasq.gather(
+	server pg_catalog.name,
+	VARIADIC queries pg_catalog.text[],
+	OUT ord pg_catalog.int4,
+	OUT rows pg_catalog.jsonb,
+	OUT error pg_catalog.text) RETURNS SETOF pg_catalog.record
+	AS 'MODULE_PATHNAME', 'atq_sql_gather'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION asynctasq.gather(pg_catalog.name, pg_catalog.text[]) IS
+'Runs queries on another server, all at once over the pool, and returns a row for each, in order: its number, its rows as an array of objects, or NULL and its error, "SQLSTATE: message". They run in read-only transactions of their own. Errors: 22004 server or a query is null, 42704 no such server or no user mapping, 42501 no USAGE on the server, 42809 a server of another kind, 2F003 a password is required.';
+
+CREATE FUNCTION asynctasq.gather_many(
+	servers pg_catalog.name[],
+	query pg_catalog.text,
+	params pg_catalog.jsonb DEFAULT NULL,
+	OUT ord pg_catalog.int4,
+	OUT server pg_catalog.name,
+	OUT rows pg_catalog.jsonb,
+	OUT error pg_catalog.text) RETURNS SETOF pg_catalog.record
+	AS 'MODULE_PATHNAME', 'atq_sql_gather_many'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION asynctasq.gather_many(pg_catalog.name[], pg_catalog.text, pg_catalog.jsonb) IS
+'Runs one query on several servers at once and returns a row for each, as gather() does. params: an array with the values of $1, $2, ... Errors: 22023 params is no array, and as gather().';
+
+CREATE FUNCTION asynctasq.stream(
+	server pg_catalog.name,
+	query pg_catalog.text,
+	params pg_catalog.jsonb DEFAULT NULL,
+	fetch_size pg_catalog.int4 DEFAULT 1000) RETURNS SETOF pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_stream'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000;
+COMMENT ON FUNCTION asynctasq.stream(pg_catalog.name, pg_catalog.text, pg_catalog.jsonb, pg_catalog.int4) IS
+'The rows of a query on another server, as objects, as they come: fetch_size at a time, two times as many in memory at most. It holds a connection until its end, in one read-only transaction. In the SELECT list rows are taken as they are wanted; in FROM the executor collects them first. Errors: those of the query, 22023 fetch_size out of range or params no array, 08xxx and 53xxx the server cannot be reached, 54000 a chunk larger than asynctasq.max_answer, and as gather().';
+
+CREATE FUNCTION asynctasq.scalar(
+	server pg_catalog.name,
+	query pg_catalog.text,
+	params pg_catalog.jsonb DEFAULT NULL) RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_scalar'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.scalar(pg_catalog.name, pg_catalog.text, pg_catalog.jsonb) IS
+'The one value that a query on another server gives; NULL where it is null or there is no row. Errors: 21000 several rows, 42601 several columns, and as stream().';
+
+CREATE FUNCTION asynctasq.execute(
+	server pg_catalog.name,
+	VARIADIC statements pg_catalog.text[]) RETURNS pg_catalog.int8[]
+	AS 'MODULE_PATHNAME', 'atq_sql_execute'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.execute(pg_catalog.name, pg_catalog.text[]) IS
+'Runs statements on another server in one transaction, which commits before this returns, all or nothing; returns the number of rows that each has touched. What happens to the local transaction later does not undo it. Errors: those of the statements, 2D000 a statement would end the transaction, 08007 the connection was lost during the commit, so that it is not known whether it took place, and as gather().';
+
+CREATE FUNCTION asynctasq.execute(
+	server pg_catalog.name,
+	statements pg_catalog.text[],
+	params pg_catalog.jsonb) RETURNS pg_catalog.int8[]
+	AS 'MODULE_PATHNAME', 'atq_sql_execute'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.execute(pg_catalog.name, pg_catalog.text[], pg_catalog.jsonb) IS
+'The same with parameters: an array that has for each statement an array with the values of its $1, $2, ..., or null. Errors: 22023 params is not such an array.';
+
+CREATE FUNCTION asynctasq.check_servers(
+	OUT server pg_catalog.name,
+	OUT reachable pg_catalog.bool,
+	OUT error pg_catalog.text) RETURNS SETOF pg_catalog.record
+	AS 'MODULE_PATHNAME', 'atq_sql_check_servers'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION asynctasq.check_servers() IS
+'Whether each server that the current user may use can be reached with the user''s mapping, all asked at once; error, "SQLSTATE: message", says why not.';
+
+-- What shared memory knows. Shows only what the caller may see.
+CREATE FUNCTION asynctasq.pool_counters(
+	OUT pid pg_catalog.int4,
+	OUT server pg_catalog.oid,
+	OUT role pg_catalog.oid,
+	OUT size pg_catalog.int4,
+	OUT checked_out pg_catalog.int4,
+	OUT overflow pg_catalog.int4,
+	OUT waits pg_catalog.int8,
+	OUT timeouts pg_catalog.int8,
+	OUT connects pg_catalog.int8,
+	OUT recycled pg_catalog.int8,
+	OUT errors pg_catalog.int8,
+	OUT queries pg_catalog.int8,
+	OUT total_ms pg_catalog.float8,
+	OUT max_ms pg_catalog.float8) RETURNS SETOF pg_catalog.record
+	AS 'MODULE_PATHNAME', 'atq_sql_pool_counters'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION asynctasq.pool_counters() IS
+'Pools of this database''s processes, as stat_pools shows them.';
+
+CREATE VIEW asynctasq.stat_pools WITH (security_barrier) AS
+SELECT p.pid,
+	s.srvname AS server,
+	pg_catalog.pg_get_userbyid(p.role) AS role,
+	p.size,
+	p.checked_out,
+	p.size OPERATOR(pg_catalog.-) p.checked_out AS idle,
+	p.overflow,
+	p.waits,
+	p.timeouts,
+	p.connects,
+	p.recycled,
+	p.errors,
+	p.queries,
+	p.total_ms,
+	p.total_ms OPERATOR(pg_catalog./)
+		NULLIF(p.queries, 0)::pg_catalog.float8 AS mean_ms,
+	p.max_ms
+FROM asynctasq.pool_counters() AS p
+	LEFT JOIN pg_catalog.pg_foreign_server AS s
+		ON s.oid OPERATOR(pg_catalog.=) p.server;
+COMMENT ON VIEW asynctasq.stat_pools IS
+'Pools of connections to other servers, one for each process, server and user, of the reader''s roles; members of pg_monitor see all. pid: the worker or session; server; role: the user; size: connections; checked_out, idle: those in use and not; overflow: those beyond pool_max_size; waits: queries that found no connection ready; timeouts: those that got none within pool_timeout; connects: connections made; recycled: those replaced for their age or because the server''s options had changed; errors: those that failed; queries; total_ms, mean_ms, max_ms: their times with all waiting, in milliseconds.';
+
+------------------------------------------------------------------------
 -- Privileges
 ------------------------------------------------------------------------
 
@@ -1026,5 +1154,6 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA asynctasq FROM PUBLIC;
 REVOKE ALL ON FUNCTION asynctasq.registry_changed(),
 	asynctasq.queue_made(), asynctasq.task_copied() FROM PUBLIC;
 GRANT SELECT ON asynctasq.tasks, asynctasq.dead_letters,
-	asynctasq.stat_queues, asynctasq.stat_workers, asynctasq.stat_handlers
+	asynctasq.stat_queues, asynctasq.stat_workers, asynctasq.stat_handlers,
+	asynctasq.stat_pools
 	TO PUBLIC;

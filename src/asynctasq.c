@@ -16,6 +16,7 @@
 #include "base/stats.h"
 #include "process/ddl.h"
 #include "process/launcher.h"
+#include "remote/poolstat.h"
 #include "store/registry.h"
 #include "task/task.h"
 #include "task/trust.h"
@@ -40,6 +41,7 @@ _PG_init(void)
 	atq_lane_init();
 	atq_stats_init();
 	atq_evidence_init();
+	atq_poolstat_init();
 	atq_registry_init();
 	atq_trust_init();
 	atq_drain_init();

@@ -17,6 +17,7 @@
  *	- 17 dropped PGPROC.pgprocno.
  *	- 17 added transaction_timeout, which would end a worker whose tasks share a
  *	  transaction; a task's own timeout holds without it.
+ *	- 17 has wait event sets owned by a resource owner.
  *	- 17 lets background workers of NOLOGIN roles connect
  *	  (BGWORKER_BYPASS_ROLELOGINCHECK) and names extensions' wait events
  *	  (WaitEventExtensionNew).
@@ -46,15 +47,20 @@
 
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_proc.h"
 #define atq_function_aclcheck(oid, role) \
 	object_aclcheck(ProcedureRelationId, (oid), (role), ACL_EXECUTE)
+#define atq_server_aclcheck(oid, role) \
+	object_aclcheck(ForeignServerRelationId, (oid), (role), ACL_USAGE)
 #define atq_relation_ownercheck(oid, role) \
 	object_ownercheck(RelationRelationId, (oid), (role))
 #define atq_may_set_role(member, role)	member_can_set_role((member), (role))
 #else
 #define atq_function_aclcheck(oid, role) \
 	pg_proc_aclcheck((oid), (role), ACL_EXECUTE)
+#define atq_server_aclcheck(oid, role) \
+	pg_foreign_server_aclcheck((oid), (role), ACL_USAGE)
 #define atq_relation_ownercheck(oid, role) \
 	pg_class_ownercheck((oid), (role))
 #define atq_may_set_role(member, role)	is_member_of_role((member), (role))
@@ -90,6 +96,9 @@
 	SetConfigOption("transaction_timeout", "0", PGC_USERSET, PGC_S_OVERRIDE)
 #else
 #define atq_disable_transaction_timeout() ((void) 0)
+#define atq_wait_event_set(n)	CreateWaitEventSet(NULL, (n))
+#else
+#define atq_wait_event_set(n)	CreateWaitEventSet(TopMemoryContext, (n))
 #endif
 
 #if PG_VERSION_NUM >= 180000

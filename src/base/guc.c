@@ -6,7 +6,8 @@
  * Each has the laxest context that is safe: what sizes shared memory is
  * fixed at server start, what steers workers follows a reload, and the
  * limits of a payload may be changed by a superuser for one session, because
- * they guard the server and not the session.
+ * they guard the server and not the session.  Of the pools of connections to
+ * other servers each session has its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +34,15 @@ int			atq_group_duration_ms = 10;
 int			atq_max_payload_kb = 1024;
 int			atq_max_depth = 512;
 int			atq_result_retention_s = 86400;
+int			atq_pool_min_size = 0;
+int			atq_pool_max_size = 5;
+int			atq_pool_max_overflow = 10;
+int			atq_pool_timeout_s = 30;
+bool		atq_pool_pre_ping = false;
+int			atq_pool_recycle_s = -1;
+int			atq_pool_class = ATQ_POOL_QUEUE;
+int			atq_fetch_timeout_ms = 30000;
+int			atq_max_answer_kb = 65536;
 
 static const struct config_enum_entry synchronous_commit_options[] = {
 	{"local", SYNCHRONOUS_COMMIT_LOCAL_FLUSH, false},
@@ -43,14 +53,22 @@ static const struct config_enum_entry synchronous_commit_options[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry pool_class_options[] = {
+	{"queue", ATQ_POOL_QUEUE, false},
+	{"null", ATQ_POOL_NULL, false},
+	{NULL, 0, false}
+};
+
 static void define_worker_settings(void);
 static void define_limit_settings(void);
+static void define_remote_settings(void);
 
 void
 atq_guc_init(void)
 {
 	define_worker_settings();
 	define_limit_settings();
+	define_remote_settings();
 	MarkGUCPrefixReserved("asynctasq");
 }
 
@@ -128,4 +146,55 @@ define_limit_settings(void)
 							"Arrays, maps and sets count.",
 							&atq_max_depth, 512, 1, 4096,
 							PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+static void
+define_remote_settings(void)
+{
+	DefineCustomIntVariable("asynctasq.pool_min_size",
+							"Sets how many connections to another server are opened with the first one.",
+							"This and the other settings of a pool are for servers without the option of that name.",
+							&atq_pool_min_size, 0, 0, 1000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.pool_max_size",
+							"Sets how many connections to another server a process keeps open.",
+							NULL,
+							&atq_pool_max_size, 5, 1, 1000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.pool_max_overflow",
+							"Sets how many more connections may be open at times of need.",
+							"-1 means any number. They are closed after use.",
+							&atq_pool_max_overflow, 10, -1, 1000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.pool_timeout",
+							"Sets how long to wait for a connection of a pool that is used up.",
+							NULL,
+							&atq_pool_timeout_s, 30, 0, INT_MAX / 1000,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomBoolVariable("asynctasq.pool_pre_ping",
+							 "Asks a connection for a sign of life before it is used again.",
+							 NULL,
+							 &atq_pool_pre_ping, false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.pool_recycle",
+							"Sets the age at which a connection is replaced instead of being used again.",
+							"-1 means never.",
+							&atq_pool_recycle_s, -1, -1, INT_MAX / 1000,
+							PGC_USERSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomEnumVariable("asynctasq.pool_class",
+							 "Sets whether connections to other servers are kept (queue) or made for each use (null).",
+							 NULL,
+							 &atq_pool_class, ATQ_POOL_QUEUE,
+							 pool_class_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.fetch_timeout",
+							"Sets the maximum time to get an answer from another server, with connecting.",
+							"0 means no limit.",
+							&atq_fetch_timeout_ms, 30000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.max_answer",
+							"Sets the maximum size of an answer of another server.",
+							"For stream() it is that of the rows fetched at a time.",
+							&atq_max_answer_kb, 65536, 64, 1024 * 1024 - 1,
+							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
 }

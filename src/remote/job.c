@@ -1,0 +1,1145 @@
+/*-------------------------------------------------------------------------
+ *
+ * job.c
+ *	  Queries on other servers, many at once.
+ *
+ * A run takes jobs, gives them to connections of their pools, and waits for
+ * all sockets and the latch in one wait event set until no job is left.  What
+ * is ready is read without blocking; between the waits interrupts are served.
+ *
+ * A job goes to a connection that is idle; else one more is opened, as long as
+ * the pool may grow; else it is sent behind others that are under way
+ * (pipeline), each connection getting a like share.  Jobs that write want a
+ * connection for themselves, and one that has just shown that it is alive,
+ * because they cannot be sent twice.
+ *
+ * Where a connection is lost, jobs that only read go back to the waiting ones,
+ * once.  If it had been idle before, the other idle ones are closed too: what
+ * took the one, mostly a restart, took them all.  Where none can be opened,
+ * jobs use those that there are; where there are none, they fail.
+ *
+ * A run is not reentrant.  Connections that a stream holds are not touched by
+ * runs of others in between.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <poll.h>
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+#include "remote/pool.h"
+
+/* What a value costs in memory beside its text. */
+#define CELL_BYTES		32
+
+typedef struct Run
+{
+	uint32		number;
+	int			active;			/* jobs that are not done */
+	List	   *pools;
+	WaitEventSet *set;			/* or NULL: to be made anew */
+	int			room;			/* of events */
+	WaitEvent  *events;
+	TimestampTz deadline;		/* of all jobs; DT_NOEND: none */
+} Run;
+
+/* The run under way, or NULL. */
+static Run *run = NULL;
+static uint32 run_number = 0;
+static uint32 wait_event = 0;
+
+static void begin_run(AtqJob **jobs, int n);
+static void do_run(void);
+static void end_run(void);
+static void abandon_run(void);
+static void give_up(AtqConn *conn);
+static void enter_pool(AtqPool *pool);
+static void begin_job(AtqJob *job);
+static void enqueue(AtqJob *job, bool first);
+static void assign(AtqPool *pool);
+static bool assign_one(AtqPool *pool, bool share);
+static AtqConn *find_idle(AtqPool *pool);
+static AtqConn *find_sharing(AtqPool *pool);
+static int	count_pending(const AtqPool *pool);
+static bool takes_part(const AtqConn *conn);
+static void use_conn(AtqConn *conn, AtqJob *job);
+static void send_job(AtqConn *conn, AtqJob *job);
+static void open_conns(AtqPool *pool);
+static void check_stuck(AtqPool *pool);
+static void fail_waiting(AtqPool *pool, const AtqFailure *failure);
+static void finish(AtqJob *job, AtqFailure *failure);
+static void lose_conn(AtqConn *conn, AtqFailure *failure);
+static void lose_opening(AtqConn *conn, AtqFailure *failure);
+static void detach_jobs(AtqConn *conn, const AtqFailure *failure);
+static AtqFailure *lost_failure(const AtqConn *conn);
+static bool read_answers(AtqConn *conn);
+static AtqFailure *too_large(const AtqPool *pool);
+static bool take_result(AtqConn *conn, AtqJob *job, PGresult *result);
+static bool take_rows(AtqConn *conn, AtqJob *job, const PGresult *result);
+static AtqFailure *take_row(AtqJob *job, const PGresult *result, int row);
+static bool take_error(AtqConn *conn, AtqJob *job, const PGresult *result);
+static void take_sync(AtqConn *conn, AtqJob *job);
+static void wait_for_events(void);
+static void make_set(void);
+static void update_set(void);
+static void drop_set(void);
+static AtqConn *find_event(int position);
+static uint32 wanted_events(const AtqConn *conn);
+static void advance(AtqConn *conn, uint32 events);
+static void resolve_pool(AtqPool *pool);
+static long wait_ms(void);
+static TimestampTz waiting_until(const AtqPool *pool);
+static bool expire(void);
+static bool expire_conns(AtqPool *pool, TimestampTz now);
+static void fail_jobs(AtqConn *conn, const AtqFailure *failure);
+static bool may_end(void);
+static bool drop_answers(AtqConn *conn);
+
+AtqJob *
+atq_job_make(AtqPool *pool)
+{
+	AtqJob	   *job = palloc0(sizeof(AtqJob));
+
+	job->pool = pool;
+	return job;
+}
+
+bool
+atq_job_running(void)
+{
+	return run != NULL;
+}
+
+void
+atq_job_run(AtqJob **jobs, int n)
+{
+	if (run != NULL)
+		elog(ERROR, "queries on other servers cannot be nested");
+	if (n == 0)
+		return;
+	if (wait_event == 0)
+		wait_event = atq_wait_event("AsynctasqRemote");
+	begin_run(jobs, n);
+	PG_TRY();
+	{
+		for (int i = 0; i < n; i++)
+			enter_pool(jobs[i]->pool);
+		for (int i = 0; i < n; i++)
+			begin_job(jobs[i]);
+		do_run();
+		end_run();
+	}
+	PG_CATCH();
+	{
+		abandon_run();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+void
+atq_job_run_one(AtqJob *job)
+{
+	char	   *server = job->pool->login->server_name;
+
+	atq_job_run(&job, 1);
+	if (job->failure != NULL)
+		atq_failure_throw(job->failure, server);
+}
+
+/* Nothing of it is needed once it has ended, but failures of jobs. */
+static void
+begin_run(AtqJob **jobs, int n)
+{
+	run = palloc0(sizeof(Run));
+	run->number = ++run_number;
+	run->deadline = atq_fetch_timeout_ms == 0 ? DT_NOEND :
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									atq_fetch_timeout_ms);
+}
+
+static void
+enter_pool(AtqPool *pool)
+{
+	if (list_member_ptr(run->pools, pool))
+		return;
+	run->pools = lappend(run->pools, pool);
+	atq_pool_begin(pool);
+}
+
+static void
+begin_job(AtqJob *job)
+{
+	job->begun_at = GetCurrentTimestamp();
+	run->active++;
+	if (job->conn != NULL)
+		job->conn->run = run->number;
+	if (job->state == ATQ_JOB_SENT)
+		return;					/* ahead of this run */
+	job->failure = NULL;
+	job->tries = 0;
+	if (job->conn != NULL)
+		send_job(job->conn, job);
+	else
+		enqueue(job, false);
+}
+
+static void
+enqueue(AtqJob *job, bool first)
+{
+	job->state = ATQ_JOB_WAITING;
+	job->conn = NULL;
+	job->waits_since = GetCurrentTimestamp();
+	if (first)
+		dlist_push_head(&job->pool->waiting, &job->node);
+	else
+		dlist_push_tail(&job->pool->waiting, &job->node);
+	job->pool->nwaiting++;
+}
+
+static void
+do_run(void)
+{
+	for (;;)
+	{
+		ListCell   *lc;
+
+		CHECK_FOR_INTERRUPTS();
+		foreach(lc, run->pools)
+			assign(lfirst(lc));
+		if (run->active == 0 && may_end())
+			break;
+		if (!expire())
+			wait_for_events();
+	}
+}
+
+static void
+end_run(void)
+{
+	Run		   *ended = run;
+	ListCell   *lc;
+
+	run = NULL;
+	foreach(lc, ended->pools)
+		atq_pool_end(lfirst(lc));
+	if (ended->set != NULL)
+		FreeWaitEventSet(ended->set);
+}
+
+/* After an error: what is under way is in no state to be used again. */
+static void
+abandon_run(void)
+{
+	Run		   *ended = run;
+	ListCell   *lc;
+
+	if (ended == NULL)
+		return;
+	foreach(lc, ended->pools)
+	{
+		AtqPool    *pool = lfirst(lc);
+		dlist_mutable_iter iter;
+
+		if (!pool->in_run)
+			continue;
+		dlist_foreach_modify(iter, &pool->conns)
+		{
+			AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+
+			if (ended->number == conn->run || !conn->held)
+				give_up(conn);
+		}
+		dlist_init(&pool->waiting);
+		pool->nwaiting = 0;
+	}
+	end_run();
+}
+
+static void
+give_up(AtqConn *conn)
+{
+	dlist_iter	iter;
+
+	if (conn->njobs == 0 && conn->result == NULL)
+		return;
+	dlist_foreach(iter, &conn->jobs)
+		dlist_container(AtqJob, node, iter.cur)->conn = NULL;
+	atq_conn_close(conn);
+}
+
+/* ---- jobs to connections ---- */
+
+static void
+assign(AtqPool *pool)
+{
+	dlist_iter	iter;
+
+	while (!dlist_is_empty(&pool->waiting) && assign_one(pool, false))
+		;
+	dlist_foreach(iter, &pool->waiting)
+	{
+		AtqJob	   *job = dlist_container(AtqJob, node, iter.cur);
+
+		pool->counts.waits += job->waited ? 0 : 1;
+		job->waited = true;
+	}
+	open_conns(pool);
+	while (pool->nwaiting > count_pending(pool) && assign_one(pool, true))
+		;
+	check_stuck(pool);
+}
+
+/*
+ * Gives the next waiting job to an idle connection, or with share to one that
+ * is busy; false when there is none.
+ */
+static bool
+assign_one(AtqPool *pool, bool share)
+{
+	AtqJob	   *job = dlist_head_element(AtqJob, node, &pool->waiting);
+	AtqConn    *conn = find_idle(pool);
+
+	if (conn == NULL && share && !job->write && !job->hold)
+		conn = find_sharing(pool);
+	if (conn == NULL)
+		return false;
+	use_conn(conn, job);
+	return true;
+}
+
+static AtqConn *
+find_idle(AtqPool *pool)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &pool->conns)
+	{
+		AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+
+		if (atq_conn_is_idle(conn))
+			return conn;
+	}
+	return NULL;
+}
+
+/* The one with the fewest jobs, if that is below its share. */
+static AtqConn *
+find_sharing(AtqPool *pool)
+{
+	AtqConn    *found = NULL;
+	int			usable = 0;
+	int			jobs = pool->nwaiting;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &pool->conns)
+	{
+		AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+
+		if (conn->held)
+			continue;
+		usable++;
+		jobs += conn->njobs;
+		if (conn->state == ATQ_CONN_READY && conn->njobs > 0 &&
+			!dlist_tail_element(AtqJob, node, &conn->jobs)->write &&
+			(found == NULL || conn->njobs < found->njobs))
+			found = conn;
+	}
+	if (found == NULL || found->njobs >= (jobs + usable - 1) / usable)
+		return NULL;
+	return found;
+}
+
+/* Connections that will be ready for a waiting job. */
+static int
+count_pending(const AtqPool *pool)
+{
+	int			n = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &((AtqPool *) pool)->conns)
+	{
+		AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+
+		if (conn->state != ATQ_CONN_READY)
+			n++;
+	}
+	return n;
+}
+
+static bool
+takes_part(const AtqConn *conn)
+{
+	return !conn->held || conn->run == run->number;
+}
+
+/*
+ * Sends a job on an idle or busy connection.  One that has been idle is asked
+ * for a sign of life first where that is wanted: the job waits on.
+ */
+static void
+use_conn(AtqConn *conn, AtqJob *job)
+{
+	AtqPool    *pool = conn->pool;
+
+	dlist_move_head(&pool->conns, &conn->node);
+	if ((conn->reused && pool->options.pre_ping) ||
+		((job->write || job->hold) &&
+		 (conn->reused || !dlist_is_empty(&conn->jobs))))
+	{
+		if (!atq_conn_ping(conn))
+			lose_conn(conn, lost_failure(conn));
+		return;
+	}
+	dlist_delete(&job->node);
+	pool->nwaiting--;
+	if (job->reader != NULL && job->reader->begin != NULL)
+		job->reader->begin(job);
+	job->bytes = 0;
+	send_job(conn, job);
+}
+
+static void
+send_job(AtqConn *conn, AtqJob *job)
+{
+	if (!atq_conn_send(conn, job))
+		lose_conn(conn, lost_failure(conn));
+}
+
+/* As many as there are jobs waiting that none will be ready for. */
+static void
+open_conns(AtqPool *pool)
+{
+	int			wanted = pool->nwaiting - count_pending(pool);
+	bool		first = pool->size == 0;
+
+	if (pool->nwaiting > 0 && first)
+		wanted = Max(wanted, Min(pool->options.min_size, pool->limit));
+	while (wanted-- > 0 && pool->size < pool->limit)
+	{
+		AtqConn    *conn = atq_conn_open(pool);
+
+		if (conn == NULL)
+		{
+			pool->limit = pool->size;
+			pool->failure = atq_failure_make(ERRCODE_INSUFFICIENT_RESOURCES,
+											 "There are too many open files on the local server.",
+											 "could not connect to server \"%s\"",
+											 pool->login->server_name);
+			return;
+		}
+		if (pool->lookup == NULL)
+		{
+			AtqFailure *failure = atq_conn_resolve(conn);
+
+			if (failure != NULL)
+				lose_opening(conn, failure);
+		}
+		drop_set();
+	}
+}
+
+/* Fails what waits where no connection is left that could become free. */
+static void
+check_stuck(AtqPool *pool)
+{
+	dlist_iter	iter;
+
+	if (dlist_is_empty(&pool->waiting))
+		return;
+	dlist_foreach(iter, &pool->conns)
+	{
+		AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+
+		if (takes_part(conn))
+			return;
+	}
+	if (pool->failure == NULL)
+	{
+		pool->counts.timeouts += pool->nwaiting;
+		pool->failure = atq_failure_make(ERRCODE_TOO_MANY_CONNECTIONS,
+										 "All of its connections are held by streams of this session.",
+										 "pool of server \"%s\" is exhausted",
+										 pool->login->server_name);
+	}
+	fail_waiting(pool, pool->failure);
+}
+
+static void
+fail_waiting(AtqPool *pool, const AtqFailure *failure)
+{
+	while (!dlist_is_empty(&pool->waiting))
+	{
+		AtqJob	   *job = dlist_head_element(AtqJob, node, &pool->waiting);
+
+		dlist_delete(&job->node);
+		pool->nwaiting--;
+		finish(job, atq_failure_copy(failure));
+	}
+}
+
+/* The job is in no list any more. */
+static void
+finish(AtqJob *job, AtqFailure *failure)
+{
+	AtqPoolCounts *counts = &job->pool->counts;
+	double		ms = (GetCurrentTimestamp() - job->begun_at) / 1000.0;
+
+	job->state = ATQ_JOB_DONE;
+	if (failure != NULL)
+		job->failure = failure;
+	run->active--;
+	counts->queries++;
+	counts->total_ms += ms;
+	counts->max_ms = Max(counts->max_ms, ms);
+}
+
+/* ---- connections that are lost ---- */
+
+static AtqFailure *
+lost_failure(const AtqConn *conn)
+{
+	return atq_failure_make(ERRCODE_CONNECTION_FAILURE,
+							PQerrorMessage(conn->pg),
+							"connection to server \"%s\" was lost",
+							conn->pool->login->server_name);
+}
+
+/* A connection that was in use, or idle. */
+static void
+lose_conn(AtqConn *conn, AtqFailure *failure)
+{
+	AtqPool    *pool = conn->pool;
+	bool		reused = conn->reused;
+	dlist_mutable_iter iter;
+
+	pool->counts.errors++;
+	detach_jobs(conn, failure);
+	atq_conn_close(conn);
+	drop_set();
+	if (!reused)
+		return;
+	dlist_foreach_modify(iter, &pool->conns)
+	{
+		AtqConn    *other = dlist_container(AtqConn, node, iter.cur);
+
+		if (other->reused && atq_conn_is_idle(other))
+			atq_conn_close(other);
+	}
+}
+
+/* One that has not become ready; jobs wait for others, if there are any. */
+static void
+lose_opening(AtqConn *conn, AtqFailure *failure)
+{
+	AtqPool    *pool = conn->pool;
+
+	pool->counts.errors++;
+	pool->failure = failure;
+	detach_jobs(conn, failure);
+	atq_conn_close(conn);
+	pool->limit = pool->size;
+	drop_set();
+}
+
+/* Jobs that may be sent again go back, the others fail. */
+static void
+detach_jobs(AtqConn *conn, const AtqFailure *failure)
+{
+	while (!dlist_is_empty(&conn->jobs))
+	{
+		AtqJob	   *job = dlist_tail_element(AtqJob, node, &conn->jobs);
+
+		dlist_delete(&job->node);
+		if (job->own)
+			continue;
+		job->conn = NULL;
+		if (!job->write && !conn->held && job->failure == NULL &&
+			job->tries++ == 0)
+			enqueue(job, true);
+		else
+			finish(job, job->failure ? job->failure :
+				   atq_failure_copy(failure));
+	}
+}
+
+/* ---- answers ---- */
+
+/* False when the connection is gone. */
+static bool
+read_answers(AtqConn *conn)
+{
+	while (!dlist_is_empty(&conn->jobs) && !PQisBusy(conn->pg))
+	{
+		AtqJob	   *job = dlist_head_element(AtqJob, node, &conn->jobs);
+		PGresult   *result = PQgetResult(conn->pg);
+
+		if (result == NULL)
+		{
+			if (PQstatus(conn->pg) != CONNECTION_OK || ++conn->ends > 1)
+				break;
+			job->statement++;
+			(void) PQsetSingleRowMode(conn->pg);
+			continue;
+		}
+		conn->ends = 0;
+		conn->unread = 0;
+		conn->result = result;
+		if (!take_result(conn, job, result))
+			return false;
+		PQclear(result);
+		conn->result = NULL;
+	}
+	if (PQstatus(conn->pg) == CONNECTION_OK && conn->ends <= 1 &&
+		conn->unread <= (Size) atq_max_answer_kb * 1024)
+		return true;
+	lose_conn(conn, conn->unread <= (Size) atq_max_answer_kb * 1024 ?
+			  lost_failure(conn) : too_large(conn->pool));
+	return false;
+}
+
+/* The failure of an answer that will not be kept. */
+static AtqFailure *
+too_large(const AtqPool *pool)
+{
+	return atq_failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL,
+							"answer of server \"%s\" is larger than asynctasq.max_answer",
+							pool->login->server_name);
+}
+
+/* False when the connection is gone, and the result with it. */
+static bool
+take_result(AtqConn *conn, AtqJob *job, PGresult *result)
+{
+	switch (PQresultStatus(result))
+	{
+		case PGRES_SINGLE_TUPLE:
+		case PGRES_TUPLES_OK:
+			if (!take_rows(conn, job, result))
+				return false;
+			if (PQresultStatus(result) == PGRES_SINGLE_TUPLE)
+				return true;
+			/* FALLTHROUGH */
+		case PGRES_COMMAND_OK:
+		case PGRES_EMPTY_QUERY:
+			if (job->reader != NULL && job->reader->end != NULL &&
+				job->failure == NULL)
+				job->failure = job->reader->end(job, result);
+			return true;
+		case PGRES_PIPELINE_ABORTED:
+			return true;
+		case PGRES_PIPELINE_SYNC:
+			take_sync(conn, job);
+			return true;
+		case PGRES_FATAL_ERROR:
+			return take_error(conn, job, result);
+		default:
+			if (job->failure == NULL && !job->own)
+				job->failure = atq_failure_make(ERRCODE_FEATURE_NOT_SUPPORTED,
+												NULL, "COPY cannot be used here");
+			lose_conn(conn, lost_failure(conn));
+			return false;
+	}
+}
+
+/* A failure that is ours ends the connection: there is more to come on it. */
+static bool
+take_rows(AtqConn *conn, AtqJob *job, const PGresult *result)
+{
+	for (int row = 0; row < PQntuples(result); row++)
+	{
+		if (job->failure == NULL && !job->own)
+			job->failure = take_row(job, result, row);
+		if (job->failure != NULL)
+		{
+			lose_conn(conn, job->failure);
+			return false;
+		}
+	}
+	return true;
+}
+
+static AtqFailure *
+take_row(AtqJob *job, const PGresult *result, int row)
+{
+	for (int i = 0; i < PQnfields(result); i++)
+	{
+		int			len = PQgetlength(result, row, i);
+
+		job->bytes += len + CELL_BYTES;
+		if (!pg_verifymbstr(PQgetvalue(result, row, i), len, true))
+			return atq_failure_make(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, NULL,
+									"answer of server \"%s\" is not valid in encoding \"%s\"",
+									job->pool->login->server_name,
+									GetDatabaseEncodingName());
+	}
+	if (job->bytes > (Size) atq_max_answer_kb * 1024)
+		return too_large(job->pool);
+	if (job->reader == NULL || job->reader->row == NULL)
+		return NULL;
+	return job->reader->row(job, result, row);
+}
+
+/* An error of the query, or the end of the session. */
+static bool
+take_error(AtqConn *conn, AtqJob *job, const PGresult *result)
+{
+	AtqFailure *failure = atq_failure_of_result(result);
+	const char *severity = PQresultErrorField(result,
+											  PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	if (PQresultErrorField(result, PG_DIAG_SQLSTATE) == NULL ||
+		PQstatus(conn->pg) != CONNECTION_OK ||
+		(severity != NULL && strcmp(severity, "ERROR") != 0))
+	{
+		AtqFailure *lost = lost_failure(conn);
+
+		lost->detail = failure->message;
+		lose_conn(conn, lost);
+		return false;
+	}
+	if (job == &conn->own[ATQ_OWN_WATCH])
+		return true;
+	if (job->own)
+	{
+		lose_conn(conn, failure);
+		return false;
+	}
+	if (failure->sqlstate == ERRCODE_READ_ONLY_SQL_TRANSACTION &&
+		failure->hint == NULL && !job->write)
+		failure->hint = pstrdup("Use asynctasq.execute() to change data.");
+	if (job->failure == NULL)
+		job->failure = failure;
+	return true;
+}
+
+static void
+take_sync(AtqConn *conn, AtqJob *job)
+{
+	dlist_delete(&job->node);
+	if (job == &conn->own[ATQ_OWN_PING])
+	{
+		conn->state = ATQ_CONN_READY;
+		conn->reused = false;
+	}
+	if (!dlist_is_empty(&conn->jobs))
+		(void) PQsetSingleRowMode(conn->pg);
+	if (job->own)
+		return;
+	conn->njobs--;
+	conn->held = job->hold;
+	finish(job, NULL);
+}
+
+/* ---- waiting ---- */
+
+static void
+wait_for_events(void)
+{
+	int			n;
+
+	if (run->set == NULL)
+		make_set();
+	else
+		update_set();
+	n = WaitEventSetWait(run->set, wait_ms(), run->events, run->room,
+						 wait_event);
+	for (int i = 0; i < n; i++)
+	{
+		WaitEvent  *event = &run->events[i];
+		AtqConn    *conn;
+
+		if (event->events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		if ((event->events & (WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE)) == 0)
+			continue;
+		/* It may be gone by what was done for another one. */
+		conn = find_event(event->pos);
+		if (conn != NULL)
+			advance(conn, event->events);
+	}
+}
+
+/* Of all connections that take part; sockets come and go. */
+static void
+make_set(void)
+{
+	ListCell   *lc;
+
+	run->room = 2;
+	foreach(lc, run->pools)
+		run->room += ((AtqPool *) lfirst(lc))->size + 1;
+	if (run->events != NULL)
+		pfree(run->events);
+	run->events = palloc(run->room * sizeof(WaitEvent));
+	run->set = atq_wait_event_set(run->room);
+	AddWaitEventToSet(run->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch,
+					  NULL);
+	AddWaitEventToSet(run->set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
+					  NULL);
+	foreach(lc, run->pools)
+	{
+		AtqPool    *pool = lfirst(lc);
+		dlist_iter	iter;
+
+		pool->lookup_event = pool->lookup == NULL ? -1 :
+			AddWaitEventToSet(run->set, WL_SOCKET_READABLE,
+							  atq_host_fd(pool->lookup), NULL, NULL);
+		dlist_foreach(iter, &pool->conns)
+		{
+			AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+
+			conn->events = wanted_events(conn);
+			conn->event = conn->events == 0 ? -1 :
+				AddWaitEventToSet(run->set, conn->events, PQsocket(conn->pg),
+								  NULL, NULL);
+		}
+	}
+}
+
+static void
+update_set(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->pools)
+	{
+		dlist_iter	iter;
+
+		dlist_foreach(iter, &((AtqPool *) lfirst(lc))->conns)
+		{
+			AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+			uint32		events = wanted_events(conn);
+
+			if (conn->event < 0 || events == conn->events || events == 0)
+				continue;
+			ModifyWaitEvent(run->set, conn->event, events, NULL);
+			conn->events = events;
+		}
+	}
+}
+
+static void
+drop_set(void)
+{
+	if (run->set != NULL)
+		FreeWaitEventSet(run->set);
+	run->set = NULL;
+}
+
+/* 0 where there is nothing to wait for. */
+static uint32
+wanted_events(const AtqConn *conn)
+{
+	if (!takes_part(conn) || conn->state == ATQ_CONN_RESOLVING)
+		return 0;
+	if (conn->state == ATQ_CONN_CONNECTING)
+		return conn->polling == PGRES_POLLING_READING ?
+			WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
+	return PQflush(conn->pg) == 1 ?
+		WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE : WL_SOCKET_READABLE;
+}
+
+/* The connection that waits for it; NULL too where it was a look-up. */
+static AtqConn *
+find_event(int position)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->pools)
+	{
+		AtqPool    *pool = lfirst(lc);
+		dlist_iter	iter;
+
+		if (pool->lookup != NULL && pool->lookup_event == position)
+		{
+			resolve_pool(pool);
+			return NULL;
+		}
+		dlist_foreach(iter, &pool->conns)
+		{
+			AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+
+			if (conn->event == position && takes_part(conn))
+				return conn;
+		}
+	}
+	return NULL;
+}
+
+/* Does what a connection's socket is ready for. */
+static void
+advance(AtqConn *conn, uint32 events)
+{
+	if (conn->state == ATQ_CONN_CONNECTING)
+	{
+		AtqFailure *failure = atq_conn_poll(conn);
+
+		/* libpq may have gone on to another socket. */
+		drop_set();
+		if (failure != NULL)
+			lose_opening(conn, failure);
+		return;
+	}
+	if ((events & WL_SOCKET_READABLE) == 0)
+		return;
+	if (atq_conn_read(conn))
+		read_answers(conn);
+	else if (read_answers(conn))
+		lose_conn(conn, lost_failure(conn));
+}
+
+/* The addresses have come, or a part of them. */
+static void
+resolve_pool(AtqPool *pool)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &pool->conns)
+	{
+		AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+		AtqFailure *failure;
+
+		if (conn->state != ATQ_CONN_RESOLVING)
+			continue;
+		failure = atq_conn_resolve(conn);
+		if (pool->lookup != NULL)
+			return;
+		if (failure != NULL)
+			lose_opening(conn, failure);
+	}
+	drop_set();
+}
+
+/* Until the next thing that expires; -1: nothing does. */
+static long
+wait_ms(void)
+{
+	TimestampTz next = run->deadline;
+	ListCell   *lc;
+
+	foreach(lc, run->pools)
+	{
+		AtqPool    *pool = lfirst(lc);
+		dlist_iter	iter;
+
+		dlist_foreach(iter, &pool->conns)
+		{
+			AtqConn    *conn = dlist_container(AtqConn, node, iter.cur);
+
+			if (conn->state != ATQ_CONN_READY && takes_part(conn))
+				next = Min(next, conn->deadline);
+		}
+		if (!dlist_is_empty(&pool->waiting) && count_pending(pool) == 0)
+			next = Min(next, waiting_until(pool));
+	}
+	return next == DT_NOEND ? -1 :
+		TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+}
+
+/* When the first of the waiting jobs has waited long enough. */
+static TimestampTz
+waiting_until(const AtqPool *pool)
+{
+	TimestampTz since = DT_NOEND;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &((AtqPool *) pool)->waiting)
+		since = Min(since,
+					dlist_container(AtqJob, node, iter.cur)->waits_since);
+	return TimestampTzPlusMilliseconds(since,
+									   pool->options.timeout_s * INT64CONST(1000));
+}
+
+/* Gives up what has taken too long; true where there was something. */
+static bool
+expire(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, run->pools)
+	{
+		AtqPool    *pool = lfirst(lc);
+
+		found |= expire_conns(pool, now);
+		if (dlist_is_empty(&pool->waiting))
+			continue;
+		if (now >= run->deadline)
+			fail_waiting(pool, atq_failure_make(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+												pool->failure ? pool->failure->message : NULL,
+												"no connection to server \"%s\" within %d ms",
+												pool->login->server_name,
+												atq_fetch_timeout_ms));
+		else if (count_pending(pool) == 0 && now >= waiting_until(pool))
+		{
+			pool->counts.timeouts += pool->nwaiting;
+			fail_waiting(pool, atq_failure_make(ERRCODE_TOO_MANY_CONNECTIONS,
+												"All of its connections were in use for pool_timeout.",
+												"pool of server \"%s\" is exhausted",
+												pool->login->server_name));
+		}
+		found |= dlist_is_empty(&pool->waiting);
+	}
+	return found;
+}
+
+/* Closes connections that are not ready in time, or do not answer. */
+static bool
+expire_conns(AtqPool *pool, TimestampTz now)
+{
+	dlist_node *node = dlist_is_empty(&pool->conns) ? NULL :
+		dlist_head_node(&pool->conns);
+	bool		found = false;
+
+	while (node != NULL)
+	{
+		AtqConn    *conn = dlist_container(AtqConn, node, node);
+		AtqFailure *failure;
+
+		node = dlist_has_next(&pool->conns, node) ?
+			dlist_next_node(&pool->conns, node) : NULL;
+		if (!takes_part(conn))
+			continue;
+		if (conn->njobs > 0 && now >= run->deadline)
+		{
+			failure = atq_failure_make(ERRCODE_CONNECTION_FAILURE, NULL,
+									   "server \"%s\" did not answer within %d ms",
+									   pool->login->server_name,
+									   atq_fetch_timeout_ms);
+			fail_jobs(conn, failure);
+			conn->reused = false;
+			lose_conn(conn, failure);
+			found = true;
+		}
+		else if (conn->state == ATQ_CONN_PROVING && now >= conn->deadline)
+		{
+			lose_conn(conn, lost_failure(conn));
+			return true;
+		}
+		else if (conn->state != ATQ_CONN_READY &&
+				 now >= Min(conn->deadline, run->deadline))
+		{
+			found = true;
+			lose_opening(conn, atq_failure_make(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+												"The time for connecting is over.",
+												"could not connect to server \"%s\"",
+												pool->login->server_name));
+		}
+	}
+	return found;
+}
+
+static void
+fail_jobs(AtqConn *conn, const AtqFailure *failure)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &conn->jobs)
+	{
+		AtqJob	   *job = dlist_container(AtqJob, node, iter.cur);
+
+		if (job->failure == NULL && !job->own)
+			job->failure = atq_failure_copy(failure);
+	}
+}
+
+/* False while connections of a pool's minimum are still being opened. */
+static bool
+may_end(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->pools)
+	{
+		AtqPool    *pool = lfirst(lc);
+
+		if (pool->size <= pool->options.min_size && count_pending(pool) > 0 &&
+			!pool->options.null_class)
+			return false;
+	}
+	return true;
+}
+
+bool
+atq_job_send(AtqJob *job)
+{
+	AtqConn    *conn = job->conn;
+
+	job->failure = NULL;
+	job->tries = 0;
+	job->bytes = 0;
+	if (job->reader != NULL && job->reader->begin != NULL)
+		job->reader->begin(job);
+	if (atq_conn_send(conn, job))
+		return true;
+	atq_conn_close(conn);
+	job->conn = NULL;
+	return false;
+}
+
+void
+atq_job_release(AtqConn *conn)
+{
+	AtqPool    *pool = conn->pool;
+
+	conn->held = false;
+	atq_conn_give_back(conn);
+	atq_pool_publish(pool);
+}
+
+bool
+atq_job_drain(AtqConn *conn, int ms)
+{
+	TimestampTz begun_at = GetCurrentTimestamp();
+
+	while (conn->njobs > 0)
+	{
+		struct pollfd pfd;
+		long		left = ms -
+			TimestampDifferenceMilliseconds(begun_at, GetCurrentTimestamp());
+
+		pfd.fd = PQsocket(conn->pg);
+		pfd.events = POLLIN;
+		pfd.revents = 0;
+		if (left <= 0 || poll(&pfd, 1, left) <= 0 || !atq_conn_read(conn))
+			return false;
+		if (!drop_answers(conn))
+			return false;
+	}
+	return true;
+}
+
+static bool
+drop_answers(AtqConn *conn)
+{
+	while (!dlist_is_empty(&conn->jobs) && !PQisBusy(conn->pg))
+	{
+		AtqJob	   *job = dlist_head_element(AtqJob, node, &conn->jobs);
+		PGresult   *result = PQgetResult(conn->pg);
+		ExecStatusType status = PQresultStatus(result);
+
+		conn->ends = result == NULL ? conn->ends + 1 : 0;
+		conn->unread = 0;
+		PQclear(result);
+		if (conn->ends > 1 || PQstatus(conn->pg) != CONNECTION_OK)
+			return false;
+		if (result == NULL)
+			(void) PQsetSingleRowMode(conn->pg);
+		else if (status == PGRES_PIPELINE_SYNC)
+		{
+			dlist_delete(&job->node);
+			conn->njobs -= job->own ? 0 : 1;
+		}
+	}
+	return true;
+}

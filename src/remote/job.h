@@ -1,0 +1,109 @@
+/*-------------------------------------------------------------------------
+ *
+ * job.h
+ *	  Queries on other servers, many at once.
+ *
+ * A job is one or more statements for one server, sent together.  A run has
+ * any number of jobs under way at the same time and ends when each is done or
+ * has failed.  A job that only reads is sent once more, on a new connection,
+ * if its connection is lost.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ATQ_REMOTE_JOB_H
+#define ATQ_REMOTE_JOB_H
+
+#include "datatype/timestamp.h"
+#include "lib/ilist.h"
+
+#include "remote/failure.h"
+
+typedef struct AtqStatement
+{
+	const char *sql;
+	int			nparams;
+	const char *const *params;	/* in text form; NULL is NULL */
+} AtqStatement;
+
+typedef enum AtqJobState
+{
+	ATQ_JOB_NEW,				/* -> WAITING by a run */
+	ATQ_JOB_WAITING,			/* -> SENT, DONE (failed) */
+	ATQ_JOB_SENT,				/* -> DONE, or WAITING to be sent once more */
+	ATQ_JOB_DONE
+} AtqJobState;
+
+typedef struct AtqJob AtqJob;
+
+/*
+ * What is done with the answer.  None of these may run users' code, or another
+ * job: connections of the run have answers half read then.  They may throw,
+ * which ends the whole run; row and end may return a failure instead, which
+ * ends the job.
+ */
+typedef struct AtqJobReader
+{
+	void		(*begin) (AtqJob *job); /* answers begin, maybe again */
+	AtqFailure *(*row) (AtqJob *job, const PGresult *result, int row);
+	AtqFailure *(*end) (AtqJob *job, const PGresult *result);
+} AtqJobReader;
+
+struct AtqJob
+{
+	/* What the caller sets. */
+	struct AtqPool *pool;
+	int			nstatements;
+	const AtqStatement *statements;
+	const AtqJobReader *reader; /* or NULL */
+	void	   *arg;
+	bool		write;			/* is not sent twice, nor beside others */
+	bool		users;			/* users' own words: the session is reset */
+	bool		hold;			/* keep the connection for the caller */
+	struct AtqConn *conn;		/* the one that is kept, for its next job */
+
+	/* What the run sets. */
+	AtqFailure *failure;		/* or NULL; in the run's context */
+	AtqJobState state;
+	bool		own;			/* the pool's own */
+	int			statement;		/* whose answer is being read */
+	int			tries;
+	bool		waited;			/* found no connection ready */
+	Size		bytes;			/* of the answer */
+	TimestampTz begun_at;
+	TimestampTz waits_since;	/* for a connection */
+	dlist_node	node;			/* in its pool's waiting, its connection's
+								 * jobs */
+};
+
+/* A job for a pool, zeroed but for that; palloc'd. */
+extern AtqJob *atq_job_make(struct AtqPool *pool);
+
+/*
+ * Runs jobs until all are done or have failed (job->failure).  Throws only
+ * for what is local: interrupts, memory, what readers throw; whatever is
+ * under way then is given up.  What is palloc'd lives in the current context.
+ */
+extern void atq_job_run(AtqJob **jobs, int n);
+
+/* The same for one, whose failure is thrown. */
+extern void atq_job_run_one(AtqJob *job);
+
+/*
+ * Sends a job on the connection that it holds, without waiting: a later run
+ * reads the answer.  False when the connection is lost.
+ */
+extern bool atq_job_send(AtqJob *job);
+
+/* Gives a held connection back, or closes it if it is not idle.  No throw. */
+extern void atq_job_release(struct AtqConn *conn);
+
+/*
+ * Reads what a held connection still has to say, for so long at most; true
+ * when that was all.  Never throws.
+ */
+extern bool atq_job_drain(struct AtqConn *conn, int ms);
+
+/* True in the midst of a run. */
+extern bool atq_job_running(void);
+
+#endif							/* ATQ_REMOTE_JOB_H */
