@@ -384,10 +384,11 @@ CREATE TABLE asynctasq.model (
 	relation_name pg_catalog.text NOT NULL,
 	key pg_catalog.text[],
 	on_missing pg_catalog.text COLLATE "C" NOT NULL,
+	server pg_catalog.text COLLATE "C",
 	CONSTRAINT model_pkey PRIMARY KEY (orm, class)
 );
 COMMENT ON TABLE asynctasq.model IS
-'Models: ORM class names bound to a table and its key; key is NULL where it is the primary key.';
+'Models: ORM class names bound to a table and its key; key is NULL where it is the primary key, server where the table is in this database.';
 
 ------------------------------------------------------------------------
 -- Tasks
@@ -716,11 +717,12 @@ CREATE FUNCTION asynctasq.register_model(
 	relation pg_catalog.regclass,
 	orm pg_catalog.text DEFAULT 'sqlalchemy',
 	key pg_catalog.text[] DEFAULT NULL,
-	on_missing pg_catalog.text DEFAULT NULL) RETURNS pg_catalog.void
+	on_missing pg_catalog.text DEFAULT NULL,
+	server pg_catalog.name DEFAULT NULL) RETURNS pg_catalog.void
 	AS 'MODULE_PATHNAME', 'atq_sql_register_model'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION asynctasq.register_model(pg_catalog.text, pg_catalog.regclass, pg_catalog.text, pg_catalog.text[], pg_catalog.text) IS
-'Binds a class of an ORM (sqlalchemy, django, tortoise, or postgres) to a table or view and the columns that identify its rows, or replaces what is registered. on_missing says what becomes of a reference to a row that is not there: null (the default of sqlalchemy), error (of the others) or discard, which ends the task. Errors: 22004 class, relation or a column is null, 22023 a name, orm, on_missing or number of columns out of range, 42703, 42701 or 42P10 a column does not exist, is given twice or is a system column, 42P16 no key and no primary key, 42809 the relation is temporary, of the system or has no rows, 42501 not allowed to read it, or the class is registered by a role that the caller is not a member of, 25006 in a read-only transaction.';
+COMMENT ON FUNCTION asynctasq.register_model(pg_catalog.text, pg_catalog.regclass, pg_catalog.text, pg_catalog.text[], pg_catalog.text, pg_catalog.name) IS
+'Binds a class of an ORM (sqlalchemy, django, tortoise, or postgres) to a table or view and the columns that identify its rows, or replaces what is registered. on_missing says what becomes of a reference to a row that is not there: null (the default of sqlalchemy), error (of the others) or discard, which ends the task. With server, the rows are read there, from the table that the relation is named after (or that its options name, where it is a foreign table), and the relation only gives their type. Errors: 22004 class, relation or a column is null, 22023 a name, orm, on_missing or number of columns out of range, 42703, 42701 or 42P10 a column does not exist, is given twice or is a system column, 42P16 no key and no primary key, 42809 the relation is temporary, of the system or has no rows, 42501 not allowed to read it or to use the server, 42704 no such server, 42809 a server of another kind, or the class is registered by a role that the caller is not a member of, 25006 in a read-only transaction.';
 
 CREATE FUNCTION asynctasq.unregister_model(
 	class pg_catalog.text,

@@ -96,6 +96,9 @@
 	SetConfigOption("transaction_timeout", "0", PGC_USERSET, PGC_S_OVERRIDE)
 #else
 #define atq_disable_transaction_timeout() ((void) 0)
+#endif
+
+#if PG_VERSION_NUM >= 170000
 #define atq_wait_event_set(n)	CreateWaitEventSet(NULL, (n))
 #else
 #define atq_wait_event_set(n)	CreateWaitEventSet(TopMemoryContext, (n))

@@ -100,7 +100,7 @@ enum
 enum
 {
 	MODEL_ORM = 1, MODEL_CLASS, MODEL_OWNER, MODEL_RELATION,
-	MODEL_RELATION_NAME, MODEL_KEY, MODEL_ON_MISSING
+	MODEL_RELATION_NAME, MODEL_KEY, MODEL_ON_MISSING, MODEL_SERVER
 };
 enum
 {
@@ -794,6 +794,7 @@ read_model(HeapTuple tuple, TupleDesc desc, void *arg)
 	model->owner = get_oid(tuple, MODEL_OWNER, desc);
 	model->relation = get_oid(tuple, MODEL_RELATION, desc);
 	model->relation_name = get_text(tuple, MODEL_RELATION_NAME, desc);
+	model->server = get_text(tuple, MODEL_SERVER, desc);
 	if (get_rel_relkind(model->relation) == '\0')
 		model->relation = find_relation(model->relation_name);
 	if (OidIsValid(model->relation))

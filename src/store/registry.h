@@ -105,6 +105,7 @@ typedef struct AtqModel
 	int			nkeys;
 	char	  **keys;			/* column names in key order */
 	AtqOnMissing on_missing;
+	char	   *server;			/* where the rows are; NULL: here */
 	void	   *plan;			/* task/resolve.c's, made on first use in
 								 * atq_registry_context() */
 } AtqModel;

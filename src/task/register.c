@@ -35,6 +35,7 @@
 
 #include "base/compat.h"
 #include "base/lane.h"
+#include "remote/option.h"
 #include "store/relkey.h"
 #include "store/storage.h"
 #include "task/dispatch.h"
@@ -53,7 +54,8 @@ enum
 /* Arguments of register_model(). */
 enum
 {
-	MODEL_CLASS = 0, MODEL_RELATION, MODEL_ORM, MODEL_KEY, MODEL_ON_MISSING
+	MODEL_CLASS = 0, MODEL_RELATION, MODEL_ORM, MODEL_KEY, MODEL_ON_MISSING,
+	MODEL_SERVER
 };
 
 /* What an option given as NULL means; the SQL script has the same. */
@@ -441,7 +443,7 @@ atq_sql_register_model(PG_FUNCTION_ARGS)
 {
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, TEXTOID,
-	TEXTARRAYOID, TEXTOID};
+	TEXTARRAYOID, TEXTOID, TEXTOID};
 	Datum		values[lengthof(types)] = {0};
 	char		nulls[lengthof(types)];
 	AtqModel	model = {0};
@@ -473,16 +475,26 @@ atq_sql_register_model(PG_FUNCTION_ARGS)
 	if (model.nkeys == 0)
 		nulls[5] = 'n';
 	values[6] = CStringGetTextDatum(on_missing);
+	if (PG_ARGISNULL(MODEL_SERVER))
+		nulls[7] = 'n';
+	else
+	{
+		char	   *server = NameStr(*PG_GETARG_NAME(MODEL_SERVER));
+
+		(void) atq_server_find(server, GetUserId());
+		values[7] = CStringGetTextDatum(server);
+	}
 	atq_spi_begin(&spi);
 	n = atq_spi_run(&plan,
 					"INSERT INTO asynctasq.model AS m (orm, class, owner, "
-					"relation, relation_name, key, on_missing) "
+					"relation, relation_name, key, on_missing, server) "
 					"VALUES ($1, $2, $3::pg_catalog.regrole, "
-					"$4::pg_catalog.regclass, $5, $6, $7) "
+					"$4::pg_catalog.regclass, $5, $6, $7, $8) "
 					"ON CONFLICT (orm, class) DO UPDATE SET "
 					"owner = EXCLUDED.owner, relation = EXCLUDED.relation, "
 					"relation_name = EXCLUDED.relation_name, "
-					"key = EXCLUDED.key, on_missing = EXCLUDED.on_missing "
+					"key = EXCLUDED.key, on_missing = EXCLUDED.on_missing, "
+					"server = EXCLUDED.server "
 					"WHERE pg_catalog.pg_has_role($3, m.owner, 'USAGE')",
 					lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	atq_spi_end(&spi);

@@ -10,6 +10,9 @@
  * when there are more than MAX_CHUNK of them it takes several queries, so that
  * no more than these are held twice.
  *
+ * Rows of models on other servers are read first, of all such models at once
+ * (remote/rows.c).
+ *
  * Up to FEW_ROWS rows of a plain table are read from the key's index instead,
  * where that is just what the query would give (keyread.c).
  *
@@ -49,6 +52,7 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
+#include "remote/rows.h"
 #include "store/relkey.h"
 #include "task/keyread.h"
 #include "task/resolve.h"
@@ -73,6 +77,7 @@ typedef struct ModelPlan
 	char	   *by_join;		/* the key equals that of asynctasq_key */
 	char	   *order;			/* of locking: the key's columns */
 	AtqKeyReader *reader;		/* or NULL */
+	AtqRemoteTable *remote;		/* of a model on another server */
 	SPIPlanPtr	one[ATQ_NLOCKS];
 	SPIPlanPtr	many[ATQ_NLOCKS];
 	MemoryContextCallback callback;
@@ -141,8 +146,17 @@ static void lock_target(Target *target);
 static void fetch_target(AtqResolution *resolution, Target *target);
 static void fetch_guarded(AtqResolution *resolution, Target *target);
 static void read_target(AtqResolution *resolution, Target *target);
+static void fetch_remote(AtqResolution *resolution, List *targets);
+static void request_rows(Target *target, int first, AtqRowsRequest *request);
+static void keep_rows(Target *target, int first,
+					  const AtqRowsRequest *request);
+static void refuse_ambiguous(const Target *target, AtqSpan key) atq_noreturn;
+static Datum *key_arrays(Target *target, int first, int n);
 static ModelPlan *get_plan(AtqModel *model);
 static ModelPlan *make_plan(AtqModel *model, MemoryContext context);
+static AtqRemoteTable *make_remote(Relation rel, const ModelPlan *plan,
+									const AttrNumber *columns,
+									MemoryContext context);
 static void free_plans(void *arg);
 static char *key_condition(Relation rel, int nkeys, const AttrNumber *columns,
 						   const char *value);
@@ -339,10 +353,101 @@ match_key(const void *a, const void *b, Size size)
 void
 atq_resolve_fetch(AtqResolution *resolution)
 {
+	List	   *remote = NIL;
 	ListCell   *lc;
 
 	foreach(lc, resolution->targets)
-		fetch_target(resolution, lfirst(lc));
+	{
+		Target	   *target = lfirst(lc);
+
+		if (target->model->server != NULL)
+			remote = lappend(remote, target);
+	}
+	if (remote != NIL)
+		fetch_remote(resolution, remote);
+	foreach(lc, resolution->targets)
+	{
+		if (!list_member_ptr(remote, lfirst(lc)))
+			fetch_target(resolution, lfirst(lc));
+	}
+}
+
+/* One query for each model, all under way at the same time. */
+static void
+fetch_remote(AtqResolution *resolution, List *targets)
+{
+	AtqRowsRequest *requests;
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		if (resolution->lock != ATQ_LOCK_NONE)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("rows of model \"%s\" cannot be locked",
+							target->model->class_name),
+					 errdetail("They are on server \"%s\".",
+							   target->model->server)));
+		lock_target(target);
+		if (!atq_trust_model(target->model))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied for model \"%s\"",
+							target->model->class_name),
+					 errdetail("Neither who has registered it nor the owner of its relation may act as role \"%s\", whose rights on server \"%s\" it would use.",
+							   GetUserNameFromId(GetUserId(), false),
+							   target->model->server)));
+		target->plan = get_plan(target->model);
+		n += list_length(target->entries) / MAX_CHUNK + 1;
+	}
+	requests = palloc0(n * sizeof(AtqRowsRequest));
+	n = 0;
+	foreach(lc, targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		for (int first = 0; first < list_length(target->entries);
+			 first += MAX_CHUNK)
+			request_rows(target, first, &requests[n++]);
+	}
+	atq_rows_fetch(requests, n);
+	n = 0;
+	foreach(lc, targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		for (int first = 0; first < list_length(target->entries);
+			 first += MAX_CHUNK)
+			keep_rows(target, first, &requests[n++]);
+	}
+}
+
+static void
+request_rows(Target *target, int first, AtqRowsRequest *request)
+{
+	request->table = target->plan->remote;
+	request->server = target->model->server;
+	request->n = Min(list_length(target->entries) - first, MAX_CHUNK);
+	request->keys = key_arrays(target, first, request->n);
+}
+
+static void
+keep_rows(Target *target, int first, const AtqRowsRequest *request)
+{
+	if (request->ambiguous)
+		refuse_ambiguous(target,
+						 ((Entry *) list_nth(target->entries,
+											 first + request->ambiguous_key))->key);
+	for (int i = 0; i < request->n; i++)
+	{
+		Entry	   *entry = list_nth(target->entries, first + i);
+
+		entry->found = request->found[i];
+		entry->row = request->rows[i];
+	}
 }
 
 static void
@@ -486,10 +591,25 @@ make_plan(AtqModel *model, MemoryContext context)
 	plan->by_join = key_condition(rel, plan->nkeys, columns,
 								  "asynctasq_key.k");
 	plan->order = key_order(rel, plan->nkeys, columns);
-	plan->reader = atq_keyread_make(rel, plan->nkeys, columns, context);
+	if (model->server == NULL)
+		plan->reader = atq_keyread_make(rel, plan->nkeys, columns, context);
+	else
+		plan->remote = make_remote(rel, plan, columns, context);
 	relation_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
 	return plan;
+}
+
+static AtqRemoteTable *
+make_remote(Relation rel, const ModelPlan *plan, const AttrNumber *columns,
+			MemoryContext context)
+{
+	Oid			types[ATQ_MAX_KEYS];
+
+	for (int i = 0; i < plan->nkeys; i++)
+		types[i] = plan->types[i]->type;
+	return atq_rows_prepare(rel, plan->nkeys, columns, types,
+							plan->array_types, context);
 }
 
 /*
@@ -654,31 +774,11 @@ fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 {
 	ModelPlan  *plan = target->plan;
 	SPIPlanPtr	statement = plan->many[resolution->lock];
-	Datum	   *columns[ATQ_MAX_KEYS];
-	Datum		arrays[ATQ_MAX_KEYS];
+	Datum	   *arrays;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	for (int i = 0; i < plan->nkeys; i++)
-		columns[i] = palloc(sizeof(Datum) * n);
-	for (int i = 0; i < n; i++)
-	{
-		Entry	   *entry = list_nth(target->entries, first + i);
-		Datum		values[ATQ_MAX_KEYS];
-
-		CHECK_FOR_INTERRUPTS();
-		read_keys(target, entry->key, values);
-		for (int j = 0; j < plan->nkeys; j++)
-			columns[j][i] = values[j];
-	}
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		AtqTypeInfo *type = plan->types[i];
-
-		arrays[i] = PointerGetDatum(construct_array(columns[i], n, type->type,
-													type->len, type->by_value,
-													type->align));
-	}
+	arrays = key_arrays(target, first, n);
 	if (statement == NULL || target->guarded)
 		statement = prepare(target, &plan->many[resolution->lock],
 							many_statement(plan, resolution->lock),
@@ -700,6 +800,37 @@ fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 		elog(ERROR, "SPI_finish failed");
 }
 
+/* The values of n entries, an array for each column of the key. */
+static Datum *
+key_arrays(Target *target, int first, int n)
+{
+	ModelPlan  *plan = target->plan;
+	Datum	   *columns[ATQ_MAX_KEYS];
+	Datum	   *arrays = palloc(sizeof(Datum) * plan->nkeys);
+
+	for (int i = 0; i < plan->nkeys; i++)
+		columns[i] = palloc(sizeof(Datum) * n);
+	for (int i = 0; i < n; i++)
+	{
+		Entry	   *entry = list_nth(target->entries, first + i);
+		Datum		values[ATQ_MAX_KEYS];
+
+		CHECK_FOR_INTERRUPTS();
+		read_keys(target, entry->key, values);
+		for (int j = 0; j < plan->nkeys; j++)
+			columns[j][i] = values[j];
+	}
+	for (int i = 0; i < plan->nkeys; i++)
+	{
+		AtqTypeInfo *type = plan->types[i];
+
+		arrays[i] = PointerGetDatum(construct_array(columns[i], n, type->type,
+													type->len, type->by_value,
+													type->align));
+	}
+	return arrays;
+}
+
 /* Copies a row of the SPI result into the resolution's context. */
 static void
 keep_row(AtqResolution *resolution, const Target *target, Entry *entry,
@@ -711,14 +842,20 @@ keep_row(AtqResolution *resolution, const Target *target, Entry *entry,
 									  SPI_tuptable->tupdesc, column, &isnull);
 
 	if (entry->found)
-		ereport(ERROR,
-				(errcode(ERRCODE_TOO_MANY_ROWS),
-				 errmsg("model \"%s\" has more than one row with key %s",
-						target->model->class_name, key_text(entry->key))));
+		refuse_ambiguous(target, entry->key);
 	old = MemoryContextSwitchTo(resolution->context);
 	entry->row = datumCopy(value, false, -1);
 	entry->found = true;
 	MemoryContextSwitchTo(old);
+}
+
+static void
+refuse_ambiguous(const Target *target, AtqSpan key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TOO_MANY_ROWS),
+			 errmsg("model \"%s\" has more than one row with key %s",
+					target->model->class_name, key_text(key))));
 }
 
 /* The key's values in the types of the key's columns. */
@@ -794,6 +931,14 @@ atq_resolve_locate(const AtqReference *reference, AtqLocation *location)
 {
 	Target	   *target = make_target(reference);
 
+	if (target->model->server != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("foreign keys of model \"%s\" cannot be followed",
+						target->model->class_name),
+				 errdetail("Its rows are on server \"%s\".",
+						   target->model->server),
+				 errhint("Use asynctasq.fetch() with a reference by the key's value.")));
 	lock_target(target);
 	if (!atq_trust_model(target->model))
 		atq_trust_guard(target->model);

@@ -84,6 +84,12 @@ extern Datum atq_datum_decode_key(AtqSpan value, AtqTypeInfo *type);
 extern void atq_datum_encode(StringInfo buf, Datum value, Oid type,
 							 bool isnull, AtqRowPacker pack_row, void *arg);
 
+/*
+ * Has output functions write what pg_dump would write; returns the GUC nest
+ * level to be ended.
+ */
+extern int	atq_datum_pin_settings(void);
+
 /* A SQL value as jsonb, as to_jsonb() gives it. */
 extern Jsonb *atq_datum_jsonb(Datum value, Oid type);
 

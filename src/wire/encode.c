@@ -76,7 +76,6 @@ static void encode_json(StringInfo buf, Datum value, Oid type);
 static void encode_span(StringInfo buf, AtqSpan span);
 static void encode_other(const Encode *encode, Datum value, Oid type);
 static void encode_output(const Encode *encode, Datum value, Oid type);
-static int	pin_settings(void);
 static void pin_setting(const char *name, const char *value);
 static void encode_array(const Encode *encode, ArrayType *array);
 static void encode_dimension(const Encode *encode, ArrayWalk *walk,
@@ -434,7 +433,7 @@ static void
 encode_output(const Encode *encode, Datum value, Oid type)
 {
 	bool		pinned = get_typtype(type) != TYPTYPE_ENUM;
-	int			level = pinned ? pin_settings() : 0;
+	int			level = pinned ? atq_datum_pin_settings() : 0;
 	Oid			output;
 	bool		is_varlena;
 	char	   *text;
@@ -453,8 +452,8 @@ encode_output(const Encode *encode, Datum value, Oid type)
  * ended; an error's rollback ends it too.  The empty path makes the names of
  * reg* types qualified.
  */
-static int
-pin_settings(void)
+int
+atq_datum_pin_settings(void)
 {
 	int			level = NewGUCNestLevel();
 

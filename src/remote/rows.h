@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * rows.h
+ *	  Rows of tables on other servers, by key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ATQ_REMOTE_ROWS_H
+#define ATQ_REMOTE_ROWS_H
+
+#include "utils/rel.h"
+
+/* How rows of a table are asked for; lives in the context it was made in. */
+typedef struct AtqRemoteTable AtqRemoteTable;
+
+/* Keys whose rows are wanted, and the rows. */
+typedef struct AtqRowsRequest
+{
+	AtqRemoteTable *table;
+	const char *server;
+	int			n;
+	Datum	   *keys;			/* for each key column an array of n values */
+	bool	   *found;			/* n of them, set by atq_rows_fetch */
+	Datum	   *rows;			/* composite values, in the current context */
+	bool		ambiguous;		/* several rows have the same key .. */
+	int			ambiguous_key;	/* .. this one */
+}			AtqRowsRequest;
+
+/*
+ * For a local relation that has the form of the other server's table: its
+ * name and columns, or what the options of a foreign table say, and its row
+ * type.  array_types are those of the key's columns.
+ */
+extern AtqRemoteTable *atq_rows_prepare(Relation rel, int nkeys,
+										 const AttrNumber *columns,
+										 const Oid *types,
+										 const Oid *array_types,
+										 MemoryContext context);
+
+/*
+ * Reads the rows of all requests at once, as the current user.  Throws what
+ * keeps it from reading any of them.
+ */
+extern void atq_rows_fetch(AtqRowsRequest *requests, int n);
+
+#endif							/* ATQ_REMOTE_ROWS_H */
