@@ -507,8 +507,11 @@ finish(AtqJob *job, AtqFailure *failure)
 static AtqFailure *
 lost_failure(const AtqConn *conn)
 {
-	return atq_failure_make(ERRCODE_CONNECTION_FAILURE,
-							PQerrorMessage(conn->pg),
+	char	   *reason = pstrdup(PQerrorMessage(conn->pg));
+
+	/* What libpq adds are guesses. */
+	reason[strcspn(reason, "\n")] = '\0';
+	return atq_failure_make(ERRCODE_CONNECTION_FAILURE, reason,
 							"connection to server \"%s\" was lost",
 							conn->pool->login->server_name);
 }
@@ -521,6 +524,11 @@ lose_conn(AtqConn *conn, AtqFailure *failure)
 	bool		reused = conn->reused;
 	dlist_mutable_iter iter;
 
+	if (!conn->proven)
+	{
+		lose_opening(conn, failure);
+		return;
+	}
 	pool->counts.errors++;
 	detach_jobs(conn, failure);
 	atq_conn_close(conn);
@@ -536,7 +544,7 @@ lose_conn(AtqConn *conn, AtqFailure *failure)
 	}
 }
 
-/* One that has not become ready; jobs wait for others, if there are any. */
+/* One that has never answered; jobs wait for others, if there are any. */
 static void
 lose_opening(AtqConn *conn, AtqFailure *failure)
 {
@@ -637,8 +645,15 @@ take_result(AtqConn *conn, AtqJob *job, PGresult *result)
 		case PGRES_PIPELINE_ABORTED:
 			return true;
 		case PGRES_PIPELINE_SYNC:
-			take_sync(conn, job);
-			return true;
+			if (job->statement == job->nstatements)
+			{
+				take_sync(conn, job);
+				return true;
+			}
+			lose_conn(conn, atq_failure_make(ERRCODE_PROTOCOL_VIOLATION, NULL,
+											 "server \"%s\" ends an answer before it is complete",
+											 conn->pool->login->server_name));
+			return false;
 		case PGRES_FATAL_ERROR:
 			return take_error(conn, job, result);
 		default:
@@ -702,7 +717,8 @@ take_error(AtqConn *conn, AtqJob *job, const PGresult *result)
 	{
 		AtqFailure *lost = lost_failure(conn);
 
-		lost->detail = failure->message;
+		if (severity != NULL)
+			lost->detail = failure->message;
 		lose_conn(conn, lost);
 		return false;
 	}
@@ -725,6 +741,7 @@ static void
 take_sync(AtqConn *conn, AtqJob *job)
 {
 	dlist_delete(&job->node);
+	conn->proven = true;
 	if (job == &conn->own[ATQ_OWN_PING])
 	{
 		conn->state = ATQ_CONN_READY;

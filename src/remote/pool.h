@@ -48,6 +48,7 @@ typedef struct AtqConn
 	uint32		generation;		/* the pool's when it was opened */
 	TimestampTz created_at;
 	TimestampTz deadline;		/* of getting READY; DT_NOEND: none */
+	bool		proven;			/* has answered since it was opened */
 	bool		reused;			/* has been idle since it was opened */
 	bool		dirty;			/* users' queries have run since its reset */
 	bool		pinned;			/* its search_path is pg_catalog alone */
