@@ -25,10 +25,8 @@
  */
 #include "postgres.h"
 
-#include <poll.h>
-
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -36,9 +34,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "remote/pool.h"
-
-/* What a value costs in memory beside its text. */
-#define CELL_BYTES		32
+#include "remote/run.h"
 
 typedef struct Run
 {
@@ -46,6 +42,7 @@ typedef struct Run
 	int			active;			/* jobs that are not done */
 	List	   *pools;
 	WaitEventSet *set;			/* or NULL: to be made anew */
+	bool		reserved;		/* a descriptor is kept for the set */
 	int			room;			/* of events */
 	WaitEvent  *events;
 	TimestampTz deadline;		/* of all jobs; DT_NOEND: none */
@@ -75,22 +72,13 @@ static void send_job(AtqConn *conn, AtqJob *job);
 static void open_conns(AtqPool *pool);
 static void check_stuck(AtqPool *pool);
 static void fail_waiting(AtqPool *pool, const AtqFailure *failure);
-static void finish(AtqJob *job, AtqFailure *failure);
-static void lose_conn(AtqConn *conn, AtqFailure *failure);
 static void lose_opening(AtqConn *conn, AtqFailure *failure);
 static void detach_jobs(AtqConn *conn, const AtqFailure *failure);
-static AtqFailure *lost_failure(const AtqConn *conn);
-static bool read_answers(AtqConn *conn);
-static AtqFailure *too_large(const AtqPool *pool);
-static bool take_result(AtqConn *conn, AtqJob *job, PGresult *result);
-static bool take_rows(AtqConn *conn, AtqJob *job, const PGresult *result);
-static AtqFailure *take_row(AtqJob *job, const PGresult *result, int row);
-static bool take_error(AtqConn *conn, AtqJob *job, const PGresult *result);
-static void take_sync(AtqConn *conn, AtqJob *job);
 static void wait_for_events(void);
 static void make_set(void);
 static void update_set(void);
 static void drop_set(void);
+static void reserve_descriptor(void);
 static AtqConn *find_event(int position);
 static uint32 wanted_events(const AtqConn *conn);
 static void advance(AtqConn *conn, uint32 events);
@@ -101,7 +89,6 @@ static bool expire(void);
 static bool expire_conns(AtqPool *pool, TimestampTz now);
 static void fail_jobs(AtqConn *conn, const AtqFailure *failure);
 static bool may_end(void);
-static bool drop_answers(AtqConn *conn);
 
 AtqJob *
 atq_job_make(AtqPool *pool)
@@ -130,6 +117,7 @@ atq_job_run(AtqJob **jobs, int n)
 	begin_run(jobs, n);
 	PG_TRY();
 	{
+		reserve_descriptor();
 		for (int i = 0; i < n; i++)
 			enter_pool(jobs[i]->pool);
 		for (int i = 0; i < n; i++)
@@ -233,6 +221,8 @@ end_run(void)
 		atq_pool_end(lfirst(lc));
 	if (ended->set != NULL)
 		FreeWaitEventSet(ended->set);
+	if (ended->reserved)
+		ReleaseExternalFD();
 }
 
 /* After an error: what is under way is in no state to be used again. */
@@ -396,7 +386,7 @@ use_conn(AtqConn *conn, AtqJob *job)
 		 (conn->reused || !dlist_is_empty(&conn->jobs))))
 	{
 		if (!atq_conn_ping(conn))
-			lose_conn(conn, lost_failure(conn));
+			atq_run_lose(conn, atq_run_lost(conn));
 		return;
 	}
 	dlist_delete(&job->node);
@@ -411,7 +401,7 @@ static void
 send_job(AtqConn *conn, AtqJob *job)
 {
 	if (!atq_conn_send(conn, job))
-		lose_conn(conn, lost_failure(conn));
+		atq_run_lose(conn, atq_run_lost(conn));
 }
 
 /* As many as there are jobs waiting that none will be ready for. */
@@ -482,13 +472,12 @@ fail_waiting(AtqPool *pool, const AtqFailure *failure)
 
 		dlist_delete(&job->node);
 		pool->nwaiting--;
-		finish(job, atq_failure_copy(failure));
+		atq_run_finish(job, atq_failure_copy(failure));
 	}
 }
 
-/* The job is in no list any more. */
-static void
-finish(AtqJob *job, AtqFailure *failure)
+void
+atq_run_finish(AtqJob *job, AtqFailure *failure)
 {
 	AtqPoolCounts *counts = &job->pool->counts;
 	double		ms = (GetCurrentTimestamp() - job->begun_at) / 1000.0;
@@ -504,8 +493,8 @@ finish(AtqJob *job, AtqFailure *failure)
 
 /* ---- connections that are lost ---- */
 
-static AtqFailure *
-lost_failure(const AtqConn *conn)
+AtqFailure *
+atq_run_lost(const AtqConn *conn)
 {
 	char	   *reason = pstrdup(PQerrorMessage(conn->pg));
 
@@ -516,9 +505,8 @@ lost_failure(const AtqConn *conn)
 							conn->pool->login->server_name);
 }
 
-/* A connection that was in use, or idle. */
-static void
-lose_conn(AtqConn *conn, AtqFailure *failure)
+void
+atq_run_lose(AtqConn *conn, AtqFailure *failure)
 {
 	AtqPool    *pool = conn->pool;
 	bool		reused = conn->reused;
@@ -574,186 +562,9 @@ detach_jobs(AtqConn *conn, const AtqFailure *failure)
 			job->tries++ == 0)
 			enqueue(job, true);
 		else
-			finish(job, job->failure ? job->failure :
-				   atq_failure_copy(failure));
+			atq_run_finish(job, job->failure ? job->failure :
+						   atq_failure_copy(failure));
 	}
-}
-
-/* ---- answers ---- */
-
-/* False when the connection is gone. */
-static bool
-read_answers(AtqConn *conn)
-{
-	while (!dlist_is_empty(&conn->jobs) && !PQisBusy(conn->pg))
-	{
-		AtqJob	   *job = dlist_head_element(AtqJob, node, &conn->jobs);
-		PGresult   *result = PQgetResult(conn->pg);
-
-		if (result == NULL)
-		{
-			if (PQstatus(conn->pg) != CONNECTION_OK || ++conn->ends > 1)
-				break;
-			job->statement++;
-			(void) PQsetSingleRowMode(conn->pg);
-			continue;
-		}
-		conn->ends = 0;
-		conn->unread = 0;
-		conn->result = result;
-		if (!take_result(conn, job, result))
-			return false;
-		PQclear(result);
-		conn->result = NULL;
-	}
-	if (PQstatus(conn->pg) == CONNECTION_OK && conn->ends <= 1 &&
-		conn->unread <= (Size) atq_max_answer_kb * 1024)
-		return true;
-	lose_conn(conn, conn->unread <= (Size) atq_max_answer_kb * 1024 ?
-			  lost_failure(conn) : too_large(conn->pool));
-	return false;
-}
-
-/* The failure of an answer that will not be kept. */
-static AtqFailure *
-too_large(const AtqPool *pool)
-{
-	return atq_failure_make(ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL,
-							"answer of server \"%s\" is larger than asynctasq.max_answer",
-							pool->login->server_name);
-}
-
-/* False when the connection is gone, and the result with it. */
-static bool
-take_result(AtqConn *conn, AtqJob *job, PGresult *result)
-{
-	switch (PQresultStatus(result))
-	{
-		case PGRES_SINGLE_TUPLE:
-		case PGRES_TUPLES_OK:
-			if (!take_rows(conn, job, result))
-				return false;
-			if (PQresultStatus(result) == PGRES_SINGLE_TUPLE)
-				return true;
-			/* FALLTHROUGH */
-		case PGRES_COMMAND_OK:
-		case PGRES_EMPTY_QUERY:
-			if (job->reader != NULL && job->reader->end != NULL &&
-				job->failure == NULL)
-				job->failure = job->reader->end(job, result);
-			return true;
-		case PGRES_PIPELINE_ABORTED:
-			return true;
-		case PGRES_PIPELINE_SYNC:
-			if (job->statement == job->nstatements)
-			{
-				take_sync(conn, job);
-				return true;
-			}
-			lose_conn(conn, atq_failure_make(ERRCODE_PROTOCOL_VIOLATION, NULL,
-											 "server \"%s\" ends an answer before it is complete",
-											 conn->pool->login->server_name));
-			return false;
-		case PGRES_FATAL_ERROR:
-			return take_error(conn, job, result);
-		default:
-			if (job->failure == NULL && !job->own)
-				job->failure = atq_failure_make(ERRCODE_FEATURE_NOT_SUPPORTED,
-												NULL, "COPY cannot be used here");
-			lose_conn(conn, lost_failure(conn));
-			return false;
-	}
-}
-
-/* A failure that is ours ends the connection: there is more to come on it. */
-static bool
-take_rows(AtqConn *conn, AtqJob *job, const PGresult *result)
-{
-	for (int row = 0; row < PQntuples(result); row++)
-	{
-		if (job->failure == NULL && !job->own)
-			job->failure = take_row(job, result, row);
-		if (job->failure != NULL)
-		{
-			lose_conn(conn, job->failure);
-			return false;
-		}
-	}
-	return true;
-}
-
-static AtqFailure *
-take_row(AtqJob *job, const PGresult *result, int row)
-{
-	for (int i = 0; i < PQnfields(result); i++)
-	{
-		int			len = PQgetlength(result, row, i);
-
-		job->bytes += len + CELL_BYTES;
-		if (!pg_verifymbstr(PQgetvalue(result, row, i), len, true))
-			return atq_failure_make(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, NULL,
-									"answer of server \"%s\" is not valid in encoding \"%s\"",
-									job->pool->login->server_name,
-									GetDatabaseEncodingName());
-	}
-	if (job->bytes > (Size) atq_max_answer_kb * 1024)
-		return too_large(job->pool);
-	if (job->reader == NULL || job->reader->row == NULL)
-		return NULL;
-	return job->reader->row(job, result, row);
-}
-
-/* An error of the query, or the end of the session. */
-static bool
-take_error(AtqConn *conn, AtqJob *job, const PGresult *result)
-{
-	AtqFailure *failure = atq_failure_of_result(result);
-	const char *severity = PQresultErrorField(result,
-											  PG_DIAG_SEVERITY_NONLOCALIZED);
-
-	if (PQresultErrorField(result, PG_DIAG_SQLSTATE) == NULL ||
-		PQstatus(conn->pg) != CONNECTION_OK ||
-		(severity != NULL && strcmp(severity, "ERROR") != 0))
-	{
-		AtqFailure *lost = lost_failure(conn);
-
-		if (severity != NULL)
-			lost->detail = failure->message;
-		lose_conn(conn, lost);
-		return false;
-	}
-	if (job == &conn->own[ATQ_OWN_WATCH])
-		return true;
-	if (job->own)
-	{
-		lose_conn(conn, failure);
-		return false;
-	}
-	if (failure->sqlstate == ERRCODE_READ_ONLY_SQL_TRANSACTION &&
-		failure->hint == NULL && !job->write)
-		failure->hint = pstrdup("Use asynctasq.execute() to change data.");
-	if (job->failure == NULL)
-		job->failure = failure;
-	return true;
-}
-
-static void
-take_sync(AtqConn *conn, AtqJob *job)
-{
-	dlist_delete(&job->node);
-	conn->proven = true;
-	if (job == &conn->own[ATQ_OWN_PING])
-	{
-		conn->state = ATQ_CONN_READY;
-		conn->reused = false;
-	}
-	if (!dlist_is_empty(&conn->jobs))
-		(void) PQsetSingleRowMode(conn->pg);
-	if (job->own)
-		return;
-	conn->njobs--;
-	conn->held = job->hold;
-	finish(job, NULL);
 }
 
 /* ---- waiting ---- */
@@ -797,6 +608,8 @@ make_set(void)
 	if (run->events != NULL)
 		pfree(run->events);
 	run->events = palloc(run->room * sizeof(WaitEvent));
+	ReleaseExternalFD();
+	run->reserved = false;
 	run->set = atq_wait_event_set(run->room);
 	AddWaitEventToSet(run->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch,
 					  NULL);
@@ -847,9 +660,23 @@ update_set(void)
 static void
 drop_set(void)
 {
-	if (run->set != NULL)
-		FreeWaitEventSet(run->set);
+	if (run->set == NULL)
+		return;
+	FreeWaitEventSet(run->set);
 	run->set = NULL;
+	reserve_descriptor();
+}
+
+/* The wait set is made anew at times, when connections may have taken all. */
+static void
+reserve_descriptor(void)
+{
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not wait for other servers"),
+				 errdetail("There are too many open files on the local server.")));
+	run->reserved = true;
 }
 
 /* 0 where there is nothing to wait for. */
@@ -909,9 +736,9 @@ advance(AtqConn *conn, uint32 events)
 	if ((events & WL_SOCKET_READABLE) == 0)
 		return;
 	if (atq_conn_read(conn))
-		read_answers(conn);
-	else if (read_answers(conn))
-		lose_conn(conn, lost_failure(conn));
+		atq_answer_read(conn);
+	else if (atq_answer_read(conn))
+		atq_run_lose(conn, atq_run_lost(conn));
 }
 
 /* The addresses have come, or a part of them. */
@@ -1035,12 +862,12 @@ expire_conns(AtqPool *pool, TimestampTz now)
 									   atq_fetch_timeout_ms);
 			fail_jobs(conn, failure);
 			conn->reused = false;
-			lose_conn(conn, failure);
+			atq_run_lose(conn, failure);
 			found = true;
 		}
 		else if (conn->state == ATQ_CONN_PROVING && now >= conn->deadline)
 		{
-			lose_conn(conn, lost_failure(conn));
+			atq_run_lose(conn, atq_run_lost(conn));
 			return true;
 		}
 		else if (conn->state != ATQ_CONN_READY &&
@@ -1112,51 +939,4 @@ atq_job_release(AtqConn *conn)
 	conn->held = false;
 	atq_conn_give_back(conn);
 	atq_pool_publish(pool);
-}
-
-bool
-atq_job_drain(AtqConn *conn, int ms)
-{
-	TimestampTz begun_at = GetCurrentTimestamp();
-
-	while (conn->njobs > 0)
-	{
-		struct pollfd pfd;
-		long		left = ms -
-			TimestampDifferenceMilliseconds(begun_at, GetCurrentTimestamp());
-
-		pfd.fd = PQsocket(conn->pg);
-		pfd.events = POLLIN;
-		pfd.revents = 0;
-		if (left <= 0 || poll(&pfd, 1, left) <= 0 || !atq_conn_read(conn))
-			return false;
-		if (!drop_answers(conn))
-			return false;
-	}
-	return true;
-}
-
-static bool
-drop_answers(AtqConn *conn)
-{
-	while (!dlist_is_empty(&conn->jobs) && !PQisBusy(conn->pg))
-	{
-		AtqJob	   *job = dlist_head_element(AtqJob, node, &conn->jobs);
-		PGresult   *result = PQgetResult(conn->pg);
-		ExecStatusType status = PQresultStatus(result);
-
-		conn->ends = result == NULL ? conn->ends + 1 : 0;
-		conn->unread = 0;
-		PQclear(result);
-		if (conn->ends > 1 || PQstatus(conn->pg) != CONNECTION_OK)
-			return false;
-		if (result == NULL)
-			(void) PQsetSingleRowMode(conn->pg);
-		else if (status == PGRES_PIPELINE_SYNC)
-		{
-			dlist_delete(&job->node);
-			conn->njobs -= job->own ? 0 : 1;
-		}
-	}
-	return true;
 }
