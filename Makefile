@@ -11,8 +11,9 @@
 #   make fuzz          tries the codec of the wire format on made-up bytes
 #   make bench         measures it, and others beside it: docs/benchmarks.md
 #   make bench-codec   what decoding costs, beside jsonb's parser and Python's
+#   make bench-fetch   what rows of other servers cost, beside dblink and joins
 #
-# "make demo", "make test", "make soak" and the last three install the packages
+# "make demo", "make test", "make soak" and the last four install the packages
 # they lack (as root, with apt) and need no pg_config beforehand.
 
 # The goal of a bare "make", whatever else stands above PGXS's own.
@@ -122,5 +123,8 @@ bench:
 bench-codec:
 	@$(SCRIPT_ENV) bench/codec/run
 
+bench-fetch:
+	@$(SCRIPT_ENV) bench/fetch/run
+
 .PHONY: all demo test test-module test-matrix test-assertions soak fuzz bench \
-	bench-codec clean distclean install uninstall installcheck
+	bench-codec bench-fetch clean distclean install uninstall installcheck
