@@ -110,6 +110,18 @@ is($session->query_safe('SELECT pg_backend_pid()'), $pid, 'in one and the same s
 is($session->query_safe('SELECT sum(checked_out) FROM asynctasq.stat_pools'), '0', 'no connection is left in use');
 app_fails($node, 'shop', 'app', q{SELECT asynctasq.gather('fine', 'SELECT fault_json')}, qr/22P02/, 'json that is none');
 
+# What is read is sent once more.
+is(app($node, 'shop', 'app', q{SELECT rows, error FROM asynctasq.gather('fine', 'SELECT fault_once')}), '[{"a": 1}]|', 'a read is sent once more');
+is(app($node, 'shop', 'app', q{SELECT count(*) > 0 FROM asynctasq.stream('fine', 'SELECT fault_once')}), 't', 'so is the beginning of a stream');
+app_fails($node, 'shop', 'app', q{SELECT asynctasq.execute('fine', 'SELECT fault_once')}, qr/08006/, 'a write is not');
+is(app($node, 'shop', 'app', q{SELECT asynctasq.execute('fine', 'SELECT fault_once')}), '{1}', 'but by its caller');
+
+# A connection that has died unnoticed while it was idle is found out first.
+is(app($node, 'shop', 'app', q{
+	SELECT rows FROM asynctasq.gather('fine', 'SELECT fault_last');
+	SELECT asynctasq.execute('fine', 'SELECT 1');
+	SELECT connects, errors FROM asynctasq.stat_pools}), qq([{"a": 1}]\n{1}\n2|1), 'before a write');
+
 # What is written is sent once; how it ended is known, or is said not to be.
 foreach my $name (qw(half reset short fatal))
 {

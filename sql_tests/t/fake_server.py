@@ -59,8 +59,11 @@ class Gone(Exception):
 
 
 class Client:
+    seen = False
+
     def __init__(self, connection):
         self.connection = connection
+        self.syncs = -1  # messages after that many Syncs are not answered
 
     def read(self, n):
         data = b""
@@ -109,6 +112,8 @@ class Client:
             kind = self.read(1)
             (length,) = struct.unpack("!i", self.read(4))
             data = self.read(length - 4)
+            if self.syncs == 0:
+                raise Gone
             if kind == b"P":
                 query = data.split(b"\0")[1].decode()
             elif kind == b"E":
@@ -120,6 +125,7 @@ class Client:
                     self.send(INT + ONE + DONE)
             elif kind == b"S":
                 self.send(READY)
+                self.syncs -= 1
             elif kind == b"X":
                 raise Gone
 
@@ -278,6 +284,16 @@ class Client:
     def fault_fatal(self):
         self.send(INT + ONE + error(b"57P01", b"terminating connection due to administrator command"))
         raise Gone
+
+    def fault_last(self):
+        self.fault_none()
+        self.syncs = 4  # its own, and those of the reset
+
+    def fault_once(self):
+        Client.seen = not Client.seen
+        if Client.seen:
+            self.fault_half()
+        self.fault_none()
 
     def fault_short(self):
         self.send(INT + ONE)

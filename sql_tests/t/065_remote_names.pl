@@ -1,0 +1,109 @@
+# Host names: looked up without blocking, whatever the name server does.
+
+use strict;
+use warnings;
+
+use lib 'sql_tests/t';
+use AtqTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+plan skip_all => 'only where libraries can be preloaded' if $^O ne 'linux';
+
+# The server's look-ups go to this instead of a name server.
+my $dir = PostgreSQL::Test::Utils::tempdir();
+append_to_file("$dir/names.c", <<'C');
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netdb.h>
+#include <string.h>
+#include <unistd.h>
+
+int
+getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
+{
+	int (*real) (const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
+
+	if (node != NULL && strcmp(node, "slow.test") == 0)
+		for (;;)
+			pause();
+	if (node != NULL && strcmp(node, "none.test") == 0)
+		return EAI_NONAME;
+	if (node != NULL && strcmp(node, "here.test") == 0)
+		node = "127.0.0.1";
+	return real(node, service, hints, result);
+}
+C
+system('cc', '-shared', '-fPIC', '-o', "$dir/names.so", "$dir/names.c", '-ldl') == 0 or die 'no C compiler';
+$ENV{LD_PRELOAD} = "$dir/names.so";
+my $node = new_cluster('near', 'asynctasq.worker_idle_timeout' => '1h');
+delete $ENV{LD_PRELOAD};
+create_tenant($node, 'shop', 'app');
+
+my %hosts = (
+	slow => "host 'slow.test'",
+	none => "host 'none.test'",
+	here => "host 'here.test', port '1'",
+	both => "host 'none.test,here.test', port '2,1'",
+	given => "host 'slow.test', hostaddr '127.0.0.1', port '1'",
+	numeric => "host '127.0.0.1', port '1'");
+$node->safe_psql('shop', qq{
+	CREATE SERVER "$_" FOREIGN DATA WRAPPER asynctasq OPTIONS ($hosts{$_});
+	GRANT USAGE ON FOREIGN SERVER "$_" TO app;
+	CREATE USER MAPPING FOR app SERVER "$_" OPTIONS (user 'app', password_required 'false');}) for sort keys %hosts;
+$node->safe_psql('shop', q{
+	CREATE SERVER self FOREIGN DATA WRAPPER asynctasq OPTIONS (host '} . $node->host . q{', port '} . $node->port . q{', dbname 'shop');
+	GRANT USAGE ON FOREIGN SERVER self TO app;
+	CREATE USER MAPPING FOR app SERVER self OPTIONS (user 'app', password_required 'false');});
+
+sub error_of
+{
+	my ($server) = @_;
+
+	return app($node, 'shop', 'app', "SET asynctasq.fetch_timeout = '300ms'; SELECT error FROM asynctasq.gather('$server', 'SELECT 1')");
+}
+
+like(error_of('none'), qr/^08001: .*could not translate host name "none.test" to address: /, 'a name that is not known');
+like(error_of('here'), qr/^08001: .*127.0.0.1.*, port 1 failed: /s, 'an address that a name has given');
+like(error_of('both'), qr/^08001: .*127.0.0.1.*, port 1 failed: /s, 'one of two names, with its port');
+like(error_of('given'), qr/^08001: .*"?127.0.0.1"?.*port 1 failed: /s, 'no look-up where the address is given');
+like(error_of('numeric'), qr/^08001: .*"127.0.0.1", port 1 failed: /s, 'nor for an address');
+like(error_of('slow'), qr/^08001: /, 'a name server that does not answer');
+is(app($node, 'shop', 'app', "SET asynctasq.fetch_timeout = '300ms'; SELECT server, left(error, 6) FROM asynctasq.gather_many('{slow,self}', 'SELECT 1')"), "slow|08001:\nself|", 'others are not affected');
+
+# A worker that waits for it gives way at once; no child process is left.
+app($node, 'shop', 'app', q{
+	CREATE TABLE users (id int PRIMARY KEY);
+	CREATE FUNCTION take(v jsonb) RETURNS void LANGUAGE sql AS $$ SELECT $$;
+	SELECT asynctasq.register_model('Slow', 'users', server => 'slow'), asynctasq.register_handler('take', 'take(jsonb)', max_attempts => 1);});
+my $id;
+sub start_task
+{
+	$id = app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('take', asynctasq.args('v', asynctasq.ref('Slow', 1)))});
+	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'asynctasq worker' AND wait_event_type = 'Extension' AND query LIKE '%take%'});
+	return $node->safe_psql('shop', q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'take'});
+}
+sub children
+{
+	my ($parent) = @_;
+
+	# Processes may end while they are looked at.
+	return scalar grep { (eval { slurp_file($_) } // '') =~ /^PPid:\s+$parent$/m } glob('/proc/[0-9]*/status');
+}
+
+my $pid = start_task();
+is(children($pid), 1, 'a child process looks the name up');
+is(app($node, 'shop', 'app', "SELECT asynctasq.cancel($id)"), 't', 'cancelled');
+wait_for($node, 'shop', "SELECT status = 'cancelled' FROM asynctasq.task_info($id)");
+is(children($pid), 0, 'and no child is left');
+is(start_task(), $pid, 'the same worker');
+$node->safe_psql('postgres', 'CREATE DATABASE unrelated');
+is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 10000)"), 't', 'terminated');
+my $terminated = $id;
+start_task();
+wait_for($node, 'shop', "SELECT status = 'failed' FROM asynctasq.task_info($terminated)");
+$node->stop('fast');
+ok(1, 'a fast shutdown does not wait for the name server');
+
+done_testing();
