@@ -174,13 +174,13 @@ foreach my $server (qw(login_silent fine))
 	$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE backend_type LIKE 'asynctasq worker%'});
 	my $id = app($node, 'shop', 'app', "SELECT asynctasq.dispatch('take', asynctasq.args('v', asynctasq.ref('$model', 1)), max_attempts => 1)");
 	wait_for($node, 'shop', "SELECT status = 'running' FROM asynctasq.task_info($id)");
-	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type LIKE 'asynctasq worker%' AND wait_event_type = 'Extension'});
+	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type LIKE 'asynctasq worker%' AND query LIKE '%take%' AND wait_event_type = 'Extension'});
 	is(app($node, 'shop', 'app', "SELECT asynctasq.cancel($id)"), 't', "$server: cancelled");
 	wait_for($node, 'shop', "SELECT status = 'cancelled' FROM asynctasq.task_info($id)");
 	$id = app($node, 'shop', 'app', "SELECT asynctasq.dispatch('take', asynctasq.args('v', asynctasq.ref('$model', 1)), max_attempts => 1)");
-	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type LIKE 'asynctasq worker%' AND wait_event_type = 'Extension'});
+	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type LIKE 'asynctasq worker%' AND query LIKE '%take%' AND wait_event_type = 'Extension'});
 	$node->safe_psql('postgres', 'CREATE DATABASE other; DROP DATABASE other');
-	is($node->safe_psql('postgres', q{SELECT bool_and(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE backend_type LIKE 'asynctasq worker%' AND wait_event_type = 'Extension'}), 't', "$server: terminated");
+	is($node->safe_psql('shop', q{SELECT pg_terminate_backend(pid, 10000) FROM asynctasq.stat_workers WHERE task = 'take'}), 't', "$server: terminated");
 	wait_for($node, 'shop', "SELECT status = 'failed' FROM asynctasq.task_info($id)");
 }
 

@@ -47,24 +47,24 @@ typedef struct Fetch
 {
 	AtqRowsRequest *request;
 	char	 ***values;			/* of each row found, by column; else NULL */
-}			Fetch;
+} Fetch;
 
 /* For the error context of reading a value. */
 typedef struct ValueContext
 {
-	const		AtqRemoteTable *table;
+	const AtqRemoteTable *table;
 	const char *server;
-}			ValueContext;
+} ValueContext;
 
 static char *make_statement(Relation rel, int nkeys,
 							const AttrNumber *columns, const Oid *types);
 static char *remote_name(Relation rel);
 static char *remote_column(Relation rel, AttrNumber column);
 static char *option_value(List *options, const char *name, char *missing);
-static AtqJob *make_job(Fetch * fetch);
+static AtqJob *make_job(Fetch *fetch);
 static void begin_rows(AtqJob *job);
 static AtqFailure *take_row(AtqJob *job, const PGresult *result, int row);
-static void read_rows(Fetch * fetch);
+static void read_rows(Fetch *fetch);
 static Datum read_row(AtqRemoteTable *table, char **values);
 static void report_value(void *arg);
 
@@ -198,7 +198,7 @@ atq_rows_fetch(AtqRowsRequest *requests, int n)
 
 /* Values of keys are written as they are for the wire. */
 static AtqJob *
-make_job(Fetch * fetch)
+make_job(Fetch *fetch)
 {
 	AtqRowsRequest *request = fetch->request;
 	AtqRemoteTable *table = request->table;
@@ -287,7 +287,7 @@ take_row(AtqJob *job, const PGresult *result, int row)
 }
 
 static void
-read_rows(Fetch * fetch)
+read_rows(Fetch *fetch)
 {
 	AtqRowsRequest *request = fetch->request;
 	ValueContext context = {request->table, request->server};

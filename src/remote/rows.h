@@ -24,7 +24,7 @@ typedef struct AtqRowsRequest
 	Datum	   *rows;			/* composite values, in the current context */
 	bool		ambiguous;		/* several rows have the same key .. */
 	int			ambiguous_key;	/* .. this one */
-}			AtqRowsRequest;
+} AtqRowsRequest;
 
 /*
  * For a local relation that has the form of the other server's table: its
@@ -32,10 +32,10 @@ typedef struct AtqRowsRequest
  * type.  array_types are those of the key's columns.
  */
 extern AtqRemoteTable *atq_rows_prepare(Relation rel, int nkeys,
-										 const AttrNumber *columns,
-										 const Oid *types,
-										 const Oid *array_types,
-										 MemoryContext context);
+										const AttrNumber *columns,
+										const Oid *types,
+										const Oid *array_types,
+										MemoryContext context);
 
 /*
  * Reads the rows of all requests at once, as the current user.  Throws what

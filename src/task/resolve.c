@@ -155,8 +155,8 @@ static Datum *key_arrays(Target *target, int first, int n);
 static ModelPlan *get_plan(AtqModel *model);
 static ModelPlan *make_plan(AtqModel *model, MemoryContext context);
 static AtqRemoteTable *make_remote(Relation rel, const ModelPlan *plan,
-									const AttrNumber *columns,
-									MemoryContext context);
+								   const AttrNumber *columns,
+								   MemoryContext context);
 static void free_plans(void *arg);
 static char *key_condition(Relation rel, int nkeys, const AttrNumber *columns,
 						   const char *value);
