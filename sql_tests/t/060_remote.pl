@@ -209,6 +209,16 @@ app_fails($node, 'shop', 'app', q{
 	SELECT } . join(', ', map { "asynctasq.stream('far', 'SELECT i FROM generate_series(1, 10) AS i', fetch_size => 1)" } 1 .. 6),
 	qr/53300: pool of server "far" is exhausted/, 'a pool used up by streams');
 
+# However long a stream is, it takes the memory of two chunks.
+$session = $node->background_psql('shop', extra_params => [ '-U', 'app' ]);
+my $local_pid = $session->query_safe('SELECT pg_backend_pid()');
+my $peak = sub { slurp_file("/proc/$local_pid/status") =~ /VmHWM:\s+(\d+)/ ? $1 : 0 };
+$session->query_safe(q{SELECT count(*) FROM (SELECT asynctasq.stream('far', 'SELECT i, repeat(''x'', 100) AS x FROM generate_series(1, 2000) AS i')) AS s});
+my $before = $peak->();
+is($session->query_safe(q{SELECT count(*) FROM (SELECT asynctasq.stream('far', 'SELECT i, repeat(''x'', 100) AS x FROM generate_series(1, 300000) AS i')) AS s}), '300000', 'a long stream');
+cmp_ok($peak->() - $before, '<', 4000, 'in constant memory');
+$session->quit;
+
 # Fewer connections there than the pool would take: it makes do.
 $remote->safe_psql('postgres', 'ALTER ROLE app CONNECTION LIMIT 2');
 is(app($node, 'shop', 'app', q{SELECT count(*), count(error) FROM asynctasq.gather('far', VARIADIC (SELECT array_agg('SELECT ' || i) FROM generate_series(1, 20) AS i))}), '20|0', 'fewer connections than wanted');

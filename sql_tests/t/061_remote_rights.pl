@@ -114,6 +114,17 @@ is($session->query_safe(q{SELECT left(error, 6) FROM asynctasq.gather('far', 'SE
 app($node, 'shop', 'app', q{ALTER USER MAPPING FOR app SERVER far OPTIONS (SET password 'new')});
 is($session->query_safe($who), '"app"', 'and succeeds with the new password');
 
+# A stream goes on when its mapping becomes useless; nothing else does.
+is($session->query_safe(q{
+	BEGIN;
+	DECLARE s CURSOR FOR SELECT asynctasq.stream('far', 'SELECT i FROM generate_series(1, 5) AS i', fetch_size => 1);
+	FETCH FROM s;}), '{"i": 1}', 'a stream has begun');
+app($node, 'shop', 'app', q{ALTER USER MAPPING FOR app SERVER far OPTIONS (DROP password)});
+is($session->query_safe(q{SELECT checked_out FROM asynctasq.stat_pools; SELECT error FROM asynctasq.check_servers(); SELECT error FROM asynctasq.check_servers(); FETCH 3 FROM s}),
+	"1\n2F003: password is required (Non-superusers must provide a password in the user mapping.)\n2F003: password is required (Non-superusers must provide a password in the user mapping.)\n{\"i\": 2}\n{\"i\": 3}\n{\"i\": 4}", 'it goes on');
+app($node, 'shop', 'app', q{ALTER USER MAPPING FOR app SERVER far OPTIONS (ADD password 'new')});
+is($session->query_safe("COMMIT; $who"), '"app"', 'and with the password all does');
+
 # stat_pools shows a role its own pools, pg_monitor all.
 is(app($node, 'shop', 'guest', 'SELECT count(*) FROM asynctasq.stat_pools'), '0', 'not the pools of others');
 $node->safe_psql('shop', 'GRANT pg_monitor TO guest');

@@ -573,7 +573,10 @@ static void
 wait_for_events(void)
 {
 	int			n;
+	ListCell   *lc;
 
+	foreach(lc, run->pools)
+		atq_pool_publish(lfirst(lc));
 	if (run->set == NULL)
 		make_set();
 	else

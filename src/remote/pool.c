@@ -223,34 +223,41 @@ init_pool(AtqPool *pool, Oid server)
 	pool->stat = atq_poolstat_add(server, key.user);
 }
 
-/* Makes what was opened with other options a former generation. */
+/*
+ * Makes what was opened with other options a former generation.  Where the
+ * new ones will not do, the old ones stay, for a stream that is under way.
+ */
 static bool
 read_options(AtqPool *pool, AtqFailure **failure)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "asynctasq pool",
 												  ALLOCSET_SMALL_SIZES);
-	MemoryContext old;
+	MemoryContext old = MemoryContextSwitchTo(context);
+	AtqFailure *reason = NULL;
 	AtqLogin   *login;
 
 	pool->stale = false;
-	pool->generation++;
-	if (pool->context != NULL)
-		MemoryContextDelete(pool->context);
-	pool->context = NULL;
-	pool->answer = NULL;
+	login = atq_login_read(pool->server, pool->key.mapping, pool->key.user,
+						   &reason);
+	MemoryContextSwitchTo(old);
+	if (login == NULL)
+	{
+		*failure = atq_failure_copy(reason);
+		MemoryContextDelete(context);
+		pool->stale = true;
+		return false;
+	}
 	if (pool->lookup != NULL)
 		atq_host_end(pool->lookup);
 	pool->lookup = NULL;
-	old = MemoryContextSwitchTo(context);
-	login = atq_login_read(pool->server, pool->key.mapping, pool->key.user,
-						   failure);
-	MemoryContextSwitchTo(old);
-	if (login == NULL)
-		return false;
+	pool->answer = NULL;
+	if (pool->context != NULL)
+		MemoryContextDelete(pool->context);
 	MemoryContextSetParent(context, TopMemoryContext);
 	pool->context = context;
 	pool->login = login;
+	pool->generation++;
 	return true;
 }
 
