@@ -10,8 +10,8 @@
  * Whoever waits can stop at any time by killing the child.
  *
  * The child has nothing to do with the server but that it is a copy of one of
- * its processes: it takes no signal handlers along, touches nothing shared,
- * and leaves with _exit().
+ * its processes: it takes no signal handlers along, lets go of shared memory,
+ * which would keep a server from being started again, and leaves with _exit().
  *
  * Paths of sockets and addresses need no look-up.
  *
@@ -31,6 +31,7 @@
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "storage/fd.h"
+#include "storage/pg_shmem.h"
 
 #include "base/compat.h"
 #include "remote/host.h"
@@ -122,6 +123,7 @@ atq_host_start(const char *hosts, const char *ports)
 	lookup->pid = fork();
 	if (lookup->pid == 0)
 	{
+		PGSharedMemoryDetach();
 		reset_signals();
 		sigprocmask(SIG_SETMASK, &old, NULL);
 		look_up(lookup->hosts, fds[1]);
