@@ -30,6 +30,7 @@
 #include "commands/sequence.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -362,7 +363,9 @@ delete_task(Relation rel, TupleTableSlot *slot)
 
 /*
  * The row is looked at as it is now (SnapshotSelf), which the delete checks
- * again: no snapshot needs to be taken for it.
+ * again: no snapshot needs to be taken for it.  Its place may be behind the
+ * end of a table that has been rewritten or truncated since it was claimed;
+ * who reads there disturbs who extends the table.
  */
 AtqTake
 atq_storage_take(bool durable, const AtqCandidate *candidate,
@@ -376,7 +379,8 @@ atq_storage_take(bool durable, const AtqCandidate *candidate,
 
 	PG_TRY();
 	{
-		if (table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot) &&
+		if (ItemPointerGetBlockNumber(&tid) < RelationGetNumberOfBlocks(rel) &&
+			table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot) &&
 			DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id)
 		{
 			if (only != NULL && !text_column_is(slot, TASK_TASK, only))
