@@ -18,19 +18,15 @@
  *
  * The statements run as the current user, with nothing to help them, and what
  * they may call is limited where the model is not the user's to trust
- * (trust.c): table
- * privileges, column privileges and row security are those of a SELECT of
- * that user.  All names and operators in them are qualified.  Rows that are to
- * be locked are locked in the order of their keys, so that two tasks that want
- * the same ones do not deadlock.
+ * (trust.c): table privileges, column privileges and row security are those
+ * of a SELECT of that user.
  *
- * The query of a model is prepared once for each kind of lock and kept in its
- * registry entry (AtqModel.plan), in the registry's context; a callback frees
- * the SPI plans when that context goes.  Before it is used its relation is
- * locked and the model looked up once more: whatever has been done to the
- * relation before is known then, and nothing more is done to it until the
- * transaction ends.  A model whose table had been dropped and is there again
- * is looked up anew.  All else lives in the caller's context.
+ * The statements of a model are prepared once and kept with it (modelplan.c).
+ * Before one is used its relation is locked and the model looked up once more:
+ * whatever has been done to the relation before is known then, and nothing
+ * more is done to it until the transaction ends.  A model whose table had been
+ * dropped and is there again is looked up anew.  All else lives in the
+ * caller's context.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,11 +46,9 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/typcache.h"
 
-#include "remote/rows.h"
 #include "store/relkey.h"
-#include "task/keyread.h"
+#include "task/modelplan.h"
 #include "task/resolve.h"
 #include "task/trust.h"
 #include "wire/text.h"
@@ -65,31 +59,13 @@
 /* Rows of a model up to which no index of entries, and no query, is worth it. */
 #define FEW_ROWS	8
 
-/* The query of a model; owned by the registry's context. */
-typedef struct ModelPlan
-{
-	Oid			row_type;
-	int			nkeys;
-	AtqTypeInfo *types[ATQ_MAX_KEYS];
-	Oid			array_types[ATQ_MAX_KEYS];
-	char	   *table;			/* qualified and quoted, as are the others */
-	char	   *by_key;			/* the key equals $1, $2, ... */
-	char	   *by_join;		/* the key equals that of asynctasq_key */
-	char	   *order;			/* of locking: the key's columns */
-	AtqKeyReader *reader;		/* or NULL */
-	AtqRemoteTable *remote;		/* of a model on another server */
-	SPIPlanPtr	one[ATQ_NLOCKS];
-	SPIPlanPtr	many[ATQ_NLOCKS];
-	MemoryContextCallback callback;
-} ModelPlan;
-
 typedef struct Target
 {
 	const char *orm;
 	char	   *class_name;
 	AtqModel   *model;
 	uint64		generation;		/* of the registry, when it was looked up */
-	ModelPlan  *plan;
+	AtqModelPlan *plan;
 	bool		guarded;		/* see trust.h */
 	List	   *entries;
 	HTAB	   *index;			/* of the entries, if they are many */
@@ -124,12 +100,6 @@ typedef struct KeyContext
 	AtqSpan		key;
 } KeyContext;
 
-static const char *const lock_clauses[ATQ_NLOCKS] = {
-	[ATQ_LOCK_NONE] = "",
-	[ATQ_LOCK_SHARE] = " FOR SHARE OF asynctasq_row",
-	[ATQ_LOCK_UPDATE] = " FOR UPDATE OF asynctasq_row",
-};
-
 static void note_reference(const AtqReference *reference, void *arg);
 static Target *find_target(AtqResolution *resolution,
 						   const AtqReference *reference, bool create);
@@ -152,17 +122,6 @@ static void keep_rows(Target *target, int first,
 					  const AtqRowsRequest *request);
 static void refuse_ambiguous(const Target *target, AtqSpan key) atq_noreturn;
 static Datum *key_arrays(Target *target, int first, int n);
-static ModelPlan *get_plan(AtqModel *model);
-static ModelPlan *make_plan(AtqModel *model, MemoryContext context);
-static AtqRemoteTable *make_remote(Relation rel, const ModelPlan *plan,
-								   const AttrNumber *columns,
-								   MemoryContext context);
-static void free_plans(void *arg);
-static char *key_condition(Relation rel, int nkeys, const AttrNumber *columns,
-						   const char *value);
-static char *key_order(Relation rel, int nkeys, const AttrNumber *columns);
-static char *one_statement(const ModelPlan *plan, AtqRowLock lock);
-static char *many_statement(const ModelPlan *plan, AtqRowLock lock);
 static bool fetch_by_index(AtqResolution *resolution, Target *target);
 static SPIPlanPtr prepare(const Target *target, SPIPlanPtr *kept, char *sql,
 						  int nargs, Oid *types);
@@ -400,7 +359,7 @@ fetch_remote(AtqResolution *resolution, List *targets)
 					 errdetail("Neither who has registered it nor the owner of its relation may act as role \"%s\", whose rights on server \"%s\" it would use.",
 							   GetUserNameFromId(GetUserId(), false),
 							   target->model->server)));
-		target->plan = get_plan(target->model);
+		target->plan = atq_modelplan_get(target->model);
 		n += list_length(target->entries) / MAX_CHUNK + 1;
 	}
 	requests = palloc0(n * sizeof(AtqRowsRequest));
@@ -483,7 +442,7 @@ read_target(AtqResolution *resolution, Target *target)
 {
 	int			n = list_length(target->entries);
 
-	target->plan = get_plan(target->model);
+	target->plan = atq_modelplan_get(target->model);
 	if (n <= FEW_ROWS && fetch_by_index(resolution, target))
 		return;
 	if (n == 1)
@@ -514,184 +473,6 @@ lock_target(Target *target)
 			return;
 		look_up_model(target, name);
 	} while (target->model->relation != relation);
-}
-
-/* The model's kept query; made in a context of its own until complete. */
-static ModelPlan *
-get_plan(AtqModel *model)
-{
-	MemoryContext context;
-	ModelPlan  *plan;
-
-	if (model->plan != NULL)
-		return model->plan;
-	context = AllocSetContextCreate(CurrentMemoryContext,
-									"asynctasq model",
-									ALLOCSET_SMALL_SIZES);
-	plan = make_plan(model, context);
-	MemoryContextSetParent(context, GetMemoryChunkContext(model));
-	plan->callback.func = free_plans;
-	plan->callback.arg = plan;
-	MemoryContextRegisterResetCallback(context, &plan->callback);
-	model->plan = plan;
-	return plan;
-}
-
-static void
-free_plans(void *arg)
-{
-	ModelPlan  *plan = arg;
-
-	for (int i = 0; i < ATQ_NLOCKS; i++)
-	{
-		if (plan->one[i] != NULL)
-			SPI_freeplan(plan->one[i]);
-		if (plan->many[i] != NULL)
-			SPI_freeplan(plan->many[i]);
-	}
-}
-
-/* The relation is locked; it may be gone all the same. */
-static ModelPlan *
-make_plan(AtqModel *model, MemoryContext context)
-{
-	MemoryContext old = MemoryContextSwitchTo(context);
-	ModelPlan  *plan = palloc0(sizeof(ModelPlan));
-	AttrNumber	columns[ATQ_MAX_KEYS];
-	Relation	rel;
-
-	rel = OidIsValid(model->relation) ?
-		try_relation_open(model->relation, NoLock) : NULL;
-	if (rel == NULL)
-	{
-		atq_registry_forget();
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation %s of model \"%s\" does not exist",
-						model->relation_name, model->class_name)));
-	}
-	atq_relkey_check_kind(rel);
-	plan->row_type = rel->rd_rel->reltype;
-	plan->nkeys = atq_relkey_columns(rel, model, columns);
-	if (plan->nkeys == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("relation %s of model \"%s\" has no primary key",
-						model->relation_name, model->class_name),
-				 errhint("Register the model with asynctasq.register_model(..., key => ...).")));
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		Oid			type = atq_relkey_type(rel, columns[i]);
-
-		plan->types[i] = atq_datum_prepare(type, -1, context);
-		plan->array_types[i] = get_array_type(type);
-	}
-	plan->table = atq_relkey_name(rel);
-	plan->by_key = key_condition(rel, plan->nkeys, columns, "$");
-	plan->by_join = key_condition(rel, plan->nkeys, columns,
-								  "asynctasq_key.k");
-	plan->order = key_order(rel, plan->nkeys, columns);
-	if (model->server == NULL)
-		plan->reader = atq_keyread_make(rel, plan->nkeys, columns, context);
-	else
-		plan->remote = make_remote(rel, plan, columns, context);
-	relation_close(rel, NoLock);
-	MemoryContextSwitchTo(old);
-	return plan;
-}
-
-static AtqRemoteTable *
-make_remote(Relation rel, const ModelPlan *plan, const AttrNumber *columns,
-			MemoryContext context)
-{
-	Oid			types[ATQ_MAX_KEYS];
-
-	for (int i = 0; i < plan->nkeys; i++)
-		types[i] = plan->types[i]->type;
-	return atq_rows_prepare(rel, plan->nkeys, columns, types,
-							plan->array_types, context);
-}
-
-/*
- * "row.column = value1 AND ...", by the equality operators of the columns'
- * types, which atq_relkey_type has found to be there.
- */
-static char *
-key_condition(Relation rel, int nkeys, const AttrNumber *columns,
-			  const char *value)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	for (int i = 0; i < nkeys; i++)
-	{
-		Form_pg_attribute column =
-			TupleDescAttr(RelationGetDescr(rel), columns[i] - 1);
-		Oid			type = getBaseType(column->atttypid);
-
-		appendStringInfoString(&sql, i == 0 ? "" : " AND ");
-		generate_operator_clause(&sql,
-								 psprintf("asynctasq_row.%s",
-										  quote_identifier(NameStr(column->attname))),
-								 column->atttypid,
-								 lookup_type_cache(type,
-												   TYPECACHE_EQ_OPR)->eq_opr,
-								 psprintf("%s%d", value, i + 1), type);
-	}
-	return sql.data;
-}
-
-/* ORDER BY the columns whose types have an order. */
-static char *
-key_order(Relation rel, int nkeys, const AttrNumber *columns)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	for (int i = 0; i < nkeys; i++)
-	{
-		Form_pg_attribute column =
-			TupleDescAttr(RelationGetDescr(rel), columns[i] - 1);
-		TypeCacheEntry *type = lookup_type_cache(column->atttypid,
-												 TYPECACHE_LT_OPR);
-
-		if (OidIsValid(type->lt_opr))
-			appendStringInfo(&sql, "%s asynctasq_row.%s",
-							 sql.len == 0 ? " ORDER BY" : ",",
-							 quote_identifier(NameStr(column->attname)));
-	}
-	return sql.data;
-}
-
-/* The cast makes "row.*" the row, whatever its columns are named. */
-static char *
-one_statement(const ModelPlan *plan, AtqRowLock lock)
-{
-	return psprintf("SELECT asynctasq_row.*::%s FROM %s AS asynctasq_row "
-					"WHERE %s%s",
-					plan->table, plan->table, plan->by_key,
-					lock_clauses[lock]);
-}
-
-static char *
-many_statement(const ModelPlan *plan, AtqRowLock lock)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT asynctasq_key.ord, asynctasq_row.*::%s FROM ROWS FROM (",
-					 plan->table);
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(&sql, "%spg_catalog.unnest($%d)",
-						 i == 0 ? "" : ", ", i + 1);
-	appendStringInfoString(&sql, ") WITH ORDINALITY AS asynctasq_key (");
-	for (int i = 0; i < plan->nkeys; i++)
-		appendStringInfo(&sql, "k%d, ", i + 1);
-	appendStringInfo(&sql, "ord) JOIN %s AS asynctasq_row ON %s",
-					 plan->table, plan->by_join);
-	if (lock != ATQ_LOCK_NONE)
-		appendStringInfo(&sql, "%s%s", plan->order, lock_clauses[lock]);
-	return sql.data;
 }
 
 /* Reads the rows without a query; false where it takes one. */
@@ -745,7 +526,7 @@ prepare(const Target *target, SPIPlanPtr *kept, char *sql, int nargs,
 static void
 fetch_one(AtqResolution *resolution, Target *target)
 {
-	ModelPlan  *plan = target->plan;
+	AtqModelPlan *plan = target->plan;
 	SPIPlanPtr	statement = plan->one[resolution->lock];
 	Entry	   *entry = linitial(target->entries);
 	Datum		values[ATQ_MAX_KEYS];
@@ -758,7 +539,7 @@ fetch_one(AtqResolution *resolution, Target *target)
 	read_keys(target, entry->key, values);
 	if (statement == NULL || target->guarded)
 		statement = prepare(target, &plan->one[resolution->lock],
-							one_statement(plan, resolution->lock),
+							atq_modelplan_one(plan, resolution->lock),
 							plan->nkeys, types);
 	if (SPI_execute_plan(statement, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan failed");
@@ -772,7 +553,7 @@ fetch_one(AtqResolution *resolution, Target *target)
 static void
 fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 {
-	ModelPlan  *plan = target->plan;
+	AtqModelPlan *plan = target->plan;
 	SPIPlanPtr	statement = plan->many[resolution->lock];
 	Datum	   *arrays;
 
@@ -781,7 +562,7 @@ fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 	arrays = key_arrays(target, first, n);
 	if (statement == NULL || target->guarded)
 		statement = prepare(target, &plan->many[resolution->lock],
-							many_statement(plan, resolution->lock),
+							atq_modelplan_many(plan, resolution->lock),
 							plan->nkeys, plan->array_types);
 	if (SPI_execute_plan(statement, arrays, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan failed");
@@ -804,7 +585,7 @@ fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 static Datum *
 key_arrays(Target *target, int first, int n)
 {
-	ModelPlan  *plan = target->plan;
+	AtqModelPlan *plan = target->plan;
 	Datum	   *columns[ATQ_MAX_KEYS];
 	Datum	   *arrays = palloc(sizeof(Datum) * plan->nkeys);
 
@@ -862,7 +643,7 @@ refuse_ambiguous(const Target *target, AtqSpan key)
 static void
 read_keys(const Target *target, AtqSpan key, Datum *values)
 {
-	ModelPlan  *plan = target->plan;
+	AtqModelPlan *plan = target->plan;
 	KeyContext	context = {target, key};
 	ErrorContextCallback callback;
 	AtqReader	reader;
@@ -942,7 +723,7 @@ atq_resolve_locate(const AtqReference *reference, AtqLocation *location)
 	lock_target(target);
 	if (!atq_trust_model(target->model))
 		atq_trust_guard(target->model);
-	target->plan = get_plan(target->model);
+	target->plan = atq_modelplan_get(target->model);
 	location->model = target->model;
 	location->table = target->plan->table;
 	location->condition = target->plan->by_key;
