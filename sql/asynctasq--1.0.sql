@@ -1147,6 +1147,26 @@ COMMENT ON VIEW asynctasq.stat_pools IS
 'Pools of connections to other servers, one for each process, server and user, of the reader''s roles; members of pg_monitor see all. pid: the worker or session; server; role: the user; size: connections; checked_out, idle: those in use and not; overflow: those beyond pool_max_size; waits: queries that found no connection ready; timeouts: those that got none within pool_timeout; connects: connections made; recycled: those replaced for their age or because the server''s options had changed; errors: those that failed; queries; total_ms, mean_ms, max_ms: their times with all waiting, in milliseconds.';
 
 ------------------------------------------------------------------------
+-- Query sets
+------------------------------------------------------------------------
+
+/* ---------------------------------------------------------------------
+ * The type queryset, and what makes one from another
+ * ------------------------------------------------------------------ */
+
+/* ---------------------------------------------------------------------
+ * Reading
+ * ------------------------------------------------------------------ */
+
+/* ---------------------------------------------------------------------
+ * Writing
+ * ------------------------------------------------------------------ */
+
+/* ---------------------------------------------------------------------
+ * Tasks for the rows of a query set
+ * ------------------------------------------------------------------ */
+
+------------------------------------------------------------------------
 -- Privileges
 ------------------------------------------------------------------------
 

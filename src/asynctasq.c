@@ -19,7 +19,7 @@
 #include "remote/poolstat.h"
 #include "store/registry.h"
 #include "task/task.h"
-#include "task/trust.h"
+#include "store/trust.h"
 
 PG_MODULE_MAGIC;
 

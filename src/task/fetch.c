@@ -27,7 +27,7 @@
 #include "utils/syscache.h"
 
 #include "task/resolve.h"
-#include "task/trust.h"
+#include "store/trust.h"
 #include "wire/type.h"
 
 typedef Datum (*Fetcher) (FunctionCallInfo fcinfo, AtqSpan value);

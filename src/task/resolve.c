@@ -50,7 +50,7 @@
 #include "store/relkey.h"
 #include "task/modelplan.h"
 #include "task/resolve.h"
-#include "task/trust.h"
+#include "store/trust.h"
 #include "wire/text.h"
 
 /* Rows that one query reads at most. */

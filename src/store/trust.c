@@ -39,7 +39,7 @@
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
-#include "task/trust.h"
+#include "store/trust.h"
 
 static object_access_hook_type prev_object_access = NULL;
 static planner_hook_type prev_planner = NULL;

@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef ATQ_TASK_TRUST_H
-#define ATQ_TASK_TRUST_H
+#ifndef ATQ_STORE_TRUST_H
+#define ATQ_STORE_TRUST_H
 
 #include "store/registry.h"
 
@@ -25,4 +25,4 @@ extern void atq_trust_guard(const AtqModel *model);
 /* The model given last, to be given again. */
 extern const AtqModel *atq_trust_guarded(void);
 
-#endif							/* ATQ_TASK_TRUST_H */
+#endif							/* ATQ_STORE_TRUST_H */
