@@ -18,8 +18,8 @@
 #include "process/launcher.h"
 #include "remote/poolstat.h"
 #include "store/registry.h"
-#include "task/task.h"
 #include "store/trust.h"
+#include "task/task.h"
 
 PG_MODULE_MAGIC;
 

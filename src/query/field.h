@@ -22,14 +22,21 @@
 typedef struct AtqFieldRelation
 {
 	char	   *name;
+	bool		forward;		/* the foreign key is here, not there */
 	bool		many;			/* may lead to several rows */
 	bool		optional;		/* .. or to none */
 	Oid			other;			/* relation that it leads to */
 	int			nkeys;
-	AttrNumber	from[ATQ_MAX_KEYS];	/* columns here */
-	AttrNumber	to[ATQ_MAX_KEYS];	/* .. equal those there */
-	Oid			operators[ATQ_MAX_KEYS];	/* by: (to, from) */
+	AttrNumber	from[ATQ_MAX_KEYS]; /* columns here .. */
+	AttrNumber	to[ATQ_MAX_KEYS];	/* .. and those there that they equal .. */
+	Oid			operators[ATQ_MAX_KEYS];	/* .. by: referred to, referring */
 } AtqFieldRelation;
+
+/*
+ * The foreign keys of a relation (of ForeignKeyCacheInfo *, copies), without
+ * those that only one to a partitioned table has brought along.
+ */
+extern List *atq_field_foreign_keys(Relation rel);
 
 /* The column of that name; InvalidAttrNumber where there is none. */
 extern AttrNumber atq_field_column(Relation rel, const char *name);

@@ -186,6 +186,7 @@ static AtqModel *make_table_model(const char *class_name);
 static Oid	find_relation(const char *name);
 static void read_model(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_relation(HeapTuple tuple, TupleDesc desc, void *arg);
+static void read_class(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_grant(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_home(HeapTuple tuple, TupleDesc desc, void *arg);
 
@@ -843,6 +844,25 @@ read_relation(HeapTuple tuple, TupleDesc desc, void *arg)
 	entry = hash_search((HTAB *) arg, &model->relation, HASH_ENTER, &found);
 	if (!found)
 		entry->model = model;
+}
+
+List *
+atq_registry_classes(void)
+{
+	List	   *classes = NIL;
+
+	make_cache();
+	visit_rows(ATQ_TABLE_MODEL, ATQ_TABLE_MODEL_KEY, 0, NULL, read_class,
+			   &classes);
+	return classes;
+}
+
+static void
+read_class(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	List	  **classes = arg;
+
+	*classes = lappend(*classes, get_text(tuple, MODEL_CLASS, desc));
 }
 
 void

@@ -161,6 +161,9 @@ extern AtqQueue *atq_registry_queue(int32 id);
 extern AtqQueue *atq_registry_queue_named(Oid owner, const char *name);
 extern AtqModel *atq_registry_model(const char *orm, AtqSpan class_name);
 
+/* Classes of all registered models: of char *, in the current context. */
+extern List *atq_registry_classes(void);
+
 /* The model a relation was registered as, the first by (orm, class). */
 extern AtqModel *atq_registry_model_of(Oid relation);
 

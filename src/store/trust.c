@@ -65,18 +65,21 @@ atq_trust_init(void)
 bool
 atq_trust_model(const AtqModel *model)
 {
-	HeapTuple	tuple;
-	Oid			owner = InvalidOid;
+	return (OidIsValid(model->owner) && trust_role(model->owner)) ||
+		atq_trust_relation(model->relation);
+}
 
-	if (OidIsValid(model->owner) && trust_role(model->owner))
-		return true;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(model->relation));
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return OidIsValid(owner) && trust_role(owner);
+bool
+atq_trust_relation(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return trust_role(owner);
 }
 
 /* True for a role that gains nothing by acting as the current user. */

@@ -16,6 +16,9 @@ extern void atq_trust_init(void);
 /* True when the current user need not fear what is a model's, or its table's. */
 extern bool atq_trust_model(const AtqModel *model);
 
+/* The same of any relation. */
+extern bool atq_trust_relation(Oid relation);
+
 /*
  * Until the next call, functions that the current user has no reason to trust
  * throw 42501 instead of being called; NULL ends that.

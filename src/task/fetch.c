@@ -26,8 +26,9 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "task/resolve.h"
+#include "query/field.h"
 #include "store/trust.h"
+#include "task/resolve.h"
 #include "wire/type.h"
 
 typedef Datum (*Fetcher) (FunctionCallInfo fcinfo, AtqSpan value);
@@ -42,7 +43,6 @@ static char *related_statement(const AtqLocation *location, const char *name,
 							   Oid *row_type);
 static ForeignKeyCacheInfo *find_foreign_key(Relation rel, const char *name);
 static List *keys_of_column(Relation rel, AttrNumber column);
-static bool is_partition_copy(const ForeignKeyCacheInfo *key);
 static bool has_column(const ForeignKeyCacheInfo *key, AttrNumber column);
 static void refuse_column(Relation rel, const char *name, AttrNumber column,
 						  List *keys) atq_noreturn;
@@ -254,7 +254,7 @@ find_foreign_key(Relation rel, const char *name)
 static List *
 keys_of_column(Relation rel, AttrNumber column)
 {
-	List	   *all = copyObject(RelationGetFKeyList(rel));
+	List	   *all = atq_field_foreign_keys(rel);
 	List	   *keys = NIL;
 	List	   *alone = NIL;
 	ListCell   *lc;
@@ -263,41 +263,12 @@ keys_of_column(Relation rel, AttrNumber column)
 	{
 		ForeignKeyCacheInfo *key = lfirst(lc);
 
-		if (is_partition_copy(key))
-			continue;
 		if (column == InvalidAttrNumber || has_column(key, column))
 			keys = lappend(keys, key);
 		if (key->nkeys == 1 && has_column(key, column))
 			alone = lappend(alone, key);
 	}
 	return list_length(alone) == 1 ? alone : keys;
-}
-
-/*
- * A key to a partitioned table has, beside itself, one of the same relation
- * for each partition.
- */
-static bool
-is_partition_copy(const ForeignKeyCacheInfo *key)
-{
-	HeapTuple	tuple = SearchSysCache1(CONSTROID,
-										ObjectIdGetDatum(key->conoid));
-	HeapTuple	parent;
-	Oid			parent_oid;
-	bool		copy = false;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for constraint %u", key->conoid);
-	parent_oid = ((Form_pg_constraint) GETSTRUCT(tuple))->conparentid;
-	ReleaseSysCache(tuple);
-	if (!OidIsValid(parent_oid))
-		return false;
-	parent = SearchSysCache1(CONSTROID, ObjectIdGetDatum(parent_oid));
-	if (!HeapTupleIsValid(parent))
-		elog(ERROR, "cache lookup failed for constraint %u", parent_oid);
-	copy = ((Form_pg_constraint) GETSTRUCT(parent))->conrelid == key->conrelid;
-	ReleaseSysCache(parent);
-	return copy;
 }
 
 static bool

@@ -48,9 +48,9 @@
 #include "utils/snapmgr.h"
 
 #include "store/relkey.h"
+#include "store/trust.h"
 #include "task/modelplan.h"
 #include "task/resolve.h"
-#include "store/trust.h"
 #include "wire/text.h"
 
 /* Rows that one query reads at most. */
