@@ -44,8 +44,9 @@ typedef struct AtqPrefetch
 typedef enum AtqQueryPurpose
 {
 	ATQ_QUERY_OBJECTS,			/* rows in the form that the set says */
-	ATQ_QUERY_ROWS,				/* all columns, NULL where left out by only() or
-								 * defer() or dropped: the relation's row type */
+	ATQ_QUERY_ROWS,				/* a column for each attribute of the relation,
+								 * NULL where it is dropped or left out by
+								 * only() or defer() */
 	ATQ_QUERY_KEYS,				/* the key's columns */
 	ATQ_QUERY_COUNT,			/* one row: the number */
 	ATQ_QUERY_EXISTS,			/* one row: true or false */
@@ -54,7 +55,7 @@ typedef enum AtqQueryPurpose
 
 typedef struct AtqQuery
 {
-	AtqQueryModel *model;
+	AtqQueryModel *model;		/* its relation is closed, but locked */
 	const char *server;			/* where it runs; NULL: here */
 	char	   *sql;
 	int			nparams;

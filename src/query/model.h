@@ -17,7 +17,8 @@
 typedef struct AtqQueryModel
 {
 	const AtqModel *model;
-	Relation	rel;			/* open and locked until the transaction ends */
+	Relation	rel;			/* open until closed, locked until the
+								 * transaction ends */
 	int			nkeys;			/* 0: no key */
 	AttrNumber	keys[ATQ_MAX_KEYS];
 	bool		guarded;		/* the guard is on: see store/trust.h */
@@ -27,12 +28,13 @@ typedef struct AtqQueryModel
  * Looks the class up and locks its relation; orm NULL: in whichever ORM has
  * it.  Throws 42704 (with the nearest class as a hint) where there is none,
  * 42725 where several ORMs have it.  Turns the guard on where it must be.
- * Only below atq_query_call.  The relation is closed with the transaction's
- * resources, or by atq_query_model_close.
+ * Only below atq_query_call.  The caller closes it, except when it throws.
  */
 extern AtqQueryModel *atq_query_model_open(const char *orm,
 										   const char *class_name,
 										   LOCKMODE lock);
+
+/* Closes the relation; its lock stays. */
 extern void atq_query_model_close(AtqQueryModel *model);
 
 /*

@@ -58,8 +58,6 @@ typedef struct ValueContext
 
 static char *make_statement(Relation rel, int nkeys,
 							const AttrNumber *columns, const Oid *types);
-static char *remote_name(Relation rel);
-static char *remote_column(Relation rel, AttrNumber column);
 static char *option_value(List *options, const char *name, char *missing);
 static AtqJob *make_job(Fetch *fetch);
 static void begin_rows(AtqJob *job);
@@ -107,7 +105,7 @@ make_statement(Relation rel, int nkeys, const AttrNumber *columns,
 	{
 		if (!TupleDescAttr(desc, i)->attisdropped)
 			appendStringInfo(&sql, ", asynctasq_row.%s",
-							 remote_column(rel, i + 1));
+							 atq_rows_column_name(rel, i + 1));
 	}
 	appendStringInfoString(&sql, " FROM ROWS FROM (");
 	for (int i = 0; i < nkeys; i++)
@@ -118,7 +116,7 @@ make_statement(Relation rel, int nkeys, const AttrNumber *columns,
 	for (int i = 0; i < nkeys; i++)
 		appendStringInfo(&sql, "k%d, ", i + 1);
 	appendStringInfo(&sql, "ord) JOIN %s AS asynctasq_row ON ",
-					 remote_name(rel));
+					 atq_rows_table_name(rel));
 	for (int i = 0; i < nkeys; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, columns[i] - 1);
@@ -126,7 +124,7 @@ make_statement(Relation rel, int nkeys, const AttrNumber *columns,
 		appendStringInfoString(&sql, i == 0 ? "" : " AND ");
 		generate_operator_clause(&sql,
 								 psprintf("asynctasq_row.%s",
-										  remote_column(rel, columns[i])),
+										  atq_rows_column_name(rel, columns[i])),
 								 column->atttypid,
 								 lookup_type_cache(types[i],
 												   TYPECACHE_EQ_OPR)->eq_opr,
@@ -136,8 +134,8 @@ make_statement(Relation rel, int nkeys, const AttrNumber *columns,
 	return sql.data;
 }
 
-static char *
-remote_name(Relation rel)
+char *
+atq_rows_table_name(Relation rel)
 {
 	List	   *options = NIL;
 
@@ -149,8 +147,8 @@ remote_name(Relation rel)
 												   RelationGetRelationName(rel)));
 }
 
-static char *
-remote_column(Relation rel, AttrNumber column)
+char *
+atq_rows_column_name(Relation rel, AttrNumber column)
 {
 	List	   *options = NIL;
 

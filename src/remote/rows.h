@@ -38,6 +38,13 @@ extern AtqRemoteTable *atq_rows_prepare(Relation rel, int nkeys,
 										MemoryContext context);
 
 /*
+ * What a local relation and its columns are called there: quoted, the relation
+ * qualified; palloc'd.
+ */
+extern char *atq_rows_table_name(Relation rel);
+extern char *atq_rows_column_name(Relation rel, AttrNumber column);
+
+/*
  * Reads the rows of all requests at once, as the current user.  Throws what
  * keeps it from reading any of them.
  */
