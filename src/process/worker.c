@@ -473,7 +473,8 @@ claim_more(void)
 
 /*
  * What this worker leaves, or may be long in coming to, is work for an idle
- * one, or in time for one that is started.
+ * one, or in time for one that is started.  So is what siblings have claimed
+ * and not yet run: this one, had it stayed idle, would have taken it over.
  */
 static void
 note_claim(TimestampTz now)
@@ -491,7 +492,8 @@ note_claim(TimestampTz now)
 	if (mine->work_since == 0)
 		mine->work_since = now;
 	SpinLockRelease(&mine->mutex);
-	if (claim->count > 1 || atq_lane_has_work(lane, now))
+	if (claim->count > 1 || atq_lane_has_work(lane, now) ||
+		sibling_holds_claim())
 		atq_lane_share(lane);
 }
 

@@ -1,0 +1,98 @@
+# What has nothing to do does nothing: of 64 idle workers one task wakes one or
+# two (case T147).
+
+use strict;
+use warnings;
+
+use AtqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# The timer for deadlocks has gone off before those who wait for a lock get it;
+# else it would wake them later.
+my $workers = 64;
+my $node = new_cluster('main',
+	'max_worker_processes' => $workers + 8,
+	'autovacuum' => 'off',
+	'deadlock_timeout' => '1ms',
+	'asynctasq.max_workers' => $workers,
+	'asynctasq.workers_per_lane' => $workers,
+	'asynctasq.worker_idle_timeout' => '1d',
+	'asynctasq.sweep_interval' => '1d');
+create_tenant($node, 'shop', 'app');
+
+app($node, 'shop', 'app', q{
+	CREATE FUNCTION meet(n int) RETURNS void LANGUAGE sql BEGIN ATOMIC
+		SELECT pg_advisory_xact_lock_shared(1);
+	END;
+	CREATE FUNCTION quick(n int) RETURNS void LANGUAGE sql RETURN NULL;
+	SELECT asynctasq.register_handler('meet', 'meet(int)');
+	SELECT asynctasq.register_handler('quick', 'quick(int)');});
+
+# How often each worker has gone to sleep.
+sub sleeps
+{
+	my %sleeps;
+
+	foreach my $pid (split /\n/,
+		$node->safe_psql('shop',
+			q{SELECT pid FROM asynctasq.stat_workers WHERE state = 'idle'}))
+	{
+		slurp_file("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s*(\d+)/m
+		  or die "process $pid does not say how often it has slept";
+		$sleeps{$pid} = $1;
+	}
+	return \%sleeps;
+}
+
+sub number_woken
+{
+	my ($before, $after) = @_;
+
+	return scalar grep { $before->{$_} != ($after->{$_} // -1) } keys %$before;
+}
+
+# How often they have slept when all of them sleep on.
+sub sleeps_of_all
+{
+	my $quiet = 0;
+	my $last = sleeps();
+
+	for (1 .. 100 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my $now = sleeps();
+
+		$quiet = keys %$now == $workers && number_woken($last, $now) == 0 ?
+		  $quiet + 1 : 0;
+		return $now if $quiet == 10;
+		$last = $now;
+	}
+	die 'the workers do not come to rest';
+}
+
+# Each worker has a task that waits, though the first have claimed several.
+my $gate = $node->background_psql('shop');
+$gate->query_safe('SELECT pg_advisory_lock(1)');
+app($node, 'shop', 'app',
+	"SELECT count(asynctasq.dispatch('meet', asynctasq.args('n', n)))
+	 FROM generate_series(1, $workers) AS n");
+wait_for($node, 'shop',
+	"SELECT count(*) = $workers FROM asynctasq.stat_workers WHERE task = 'meet'");
+$gate->quit;
+
+foreach my $round (1 .. 5)
+{
+	my $before = sleeps_of_all();
+	my $woken;
+
+	app($node, 'shop', 'app',
+		"SELECT asynctasq.dispatch('quick', asynctasq.args('n', $round))");
+	wait_for($node, 'shop',
+		"SELECT calls = $round FROM asynctasq.stat_handlers WHERE task = 'quick'");
+	$woken = number_woken($before, sleeps_of_all());
+	cmp_ok($woken, '>=', 1, "task $round: a worker has woken");
+	cmp_ok($woken, '<=', 2, "task $round: no more than two have");
+}
+
+$node->stop;
+done_testing();
