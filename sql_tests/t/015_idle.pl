@@ -1,5 +1,5 @@
 # What has nothing to do does nothing: of 64 idle workers one task wakes one or
-# two (case T147).
+# two, and a sweep of idle databases executes one statement (case T147).
 
 use strict;
 use warnings;
@@ -12,6 +12,8 @@ use Test::More;
 # else it would wake them later.
 my $workers = 64;
 my $node = new_cluster('main',
+	'shared_preload_libraries' => 'asynctasq,pg_stat_statements',
+	'pg_stat_statements.track' => 'all',
 	'max_worker_processes' => $workers + 8,
 	'autovacuum' => 'off',
 	'deadlock_timeout' => '1ms',
@@ -20,6 +22,7 @@ my $node = new_cluster('main',
 	'asynctasq.worker_idle_timeout' => '1d',
 	'asynctasq.sweep_interval' => '1d');
 create_tenant($node, 'shop', 'app');
+$node->safe_psql('shop', 'CREATE EXTENSION pg_stat_statements');
 
 app($node, 'shop', 'app', q{
 	CREATE FUNCTION meet(n int) RETURNS void LANGUAGE sql BEGIN ATOMIC
@@ -93,6 +96,15 @@ foreach my $round (1 .. 5)
 	cmp_ok($woken, '>=', 1, "task $round: a worker has woken");
 	cmp_ok($woken, '<=', 2, "task $round: no more than two have");
 }
+
+# What we ask ourselves names the view.
+$node->safe_psql('shop', q{SELECT FROM pg_stat_statements_reset()});
+$node->append_conf('postgresql.conf', "asynctasq.sweep_interval = '1s'");
+$node->reload;
+wait_for($node, 'shop', 'SELECT max(calls) >= 3 FROM pg_stat_statements');
+query_is($node, 'shop',
+	q{SELECT count(*) FROM pg_stat_statements WHERE query !~ 'pg_stat_statements'},
+	'1', 'an idle sweep is one statement');
 
 $node->stop;
 done_testing();

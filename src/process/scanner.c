@@ -41,11 +41,10 @@
 
 static bool installed_well(void);
 static bool may_run(AtqLane *mine);
-static bool any_emptied(void);
-static void note_crashes(void);
+static bool clean_tables(void);
+static void note_emptied(void);
 static void note_crash(int64 last_id, TimestampTz crashed_at);
 static void scan_queue(const AtqQueue *queue);
-static void remove_old_results(void);
 
 void
 atq_scanner_run(int lane)
@@ -65,8 +64,8 @@ atq_scanner_run(int lane)
 	if (installed)
 	{
 		XactReadOnly = false;
-		note_crashes();
-		remove_old_results();
+		if (clean_tables())
+			note_emptied();
 		if (may_run(mine))
 		{
 			foreach(lc, atq_registry_queues())
@@ -111,24 +110,38 @@ may_run(AtqLane *mine)
 }
 
 /*
- * Asked first, because an UPDATE of the queues, even of none, has the database
+ * Removes the results that are past their time, and says whether a crash has
+ * emptied queues: one statement for both, which is all that the sweep of an
+ * idle database executes.  Emptied queues are looked for before they are
+ * written to, because an UPDATE of the queues, even of none, has the database
  * scanned again.
  */
 static bool
-any_emptied(void)
+clean_tables(void)
 {
 	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {TIMESTAMPTZOID};
+	Datum		values[1];
+	AtqSpi		spi;
+	bool		emptied;
 
-	return atq_spi_run(&plan,
-					   "SELECT FROM asynctasq.queue "
-					   "WHERE NOT durable AND NOT EXISTS ("
-					   "SELECT FROM asynctasq.crash_mark WHERE "
-					   "queue_id OPERATOR(pg_catalog.=) queue.id)",
-					   0, NULL, NULL, NULL, SPI_OK_SELECT) > 0;
+	values[0] = TimestampTzGetDatum(GetCurrentTimestamp() -
+									atq_result_retention_s * USECS_PER_SEC);
+	atq_spi_begin(&spi);
+	emptied = atq_spi_run(&plan,
+						  "WITH old AS (DELETE FROM asynctasq.result "
+						  "WHERE finished_at OPERATOR(pg_catalog.<) $1) "
+						  "SELECT FROM asynctasq.queue "
+						  "WHERE NOT durable AND NOT EXISTS ("
+						  "SELECT FROM asynctasq.crash_mark WHERE "
+						  "queue_id OPERATOR(pg_catalog.=) queue.id)",
+						  1, types, values, NULL, SPI_OK_SELECT) > 0;
+	atq_spi_end(&spi);
+	return emptied;
 }
 
 static void
-note_crashes(void)
+note_emptied(void)
 {
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {TIMESTAMPTZOID};
@@ -139,11 +152,6 @@ note_crashes(void)
 	uint64		n;
 
 	atq_spi_begin(&spi);
-	if (!any_emptied())
-	{
-		atq_spi_end(&spi);
-		return;
-	}
 	last_id = atq_evidence_old_id(atq_registry_table(ATQ_TABLE_TASK_ID_SEQ),
 								  &crashed_at);
 	if (crashed_at == 0)
@@ -217,22 +225,4 @@ scan_queue(const AtqQueue *queue)
 		atq_lane_wake(lane);
 	if (due != DT_NOEND)
 		atq_lane_announce_due(lane, due);
-}
-
-static void
-remove_old_results(void)
-{
-	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {TIMESTAMPTZOID};
-	Datum		values[1];
-	AtqSpi		spi;
-
-	values[0] = TimestampTzGetDatum(GetCurrentTimestamp() -
-									atq_result_retention_s * USECS_PER_SEC);
-	atq_spi_begin(&spi);
-	atq_spi_run(&plan,
-				"DELETE FROM asynctasq.result "
-				"WHERE finished_at OPERATOR(pg_catalog.<) $1",
-				1, types, values, NULL, SPI_OK_DELETE);
-	atq_spi_end(&spi);
 }
