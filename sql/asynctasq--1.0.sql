@@ -341,6 +341,7 @@ CREATE TABLE asynctasq.queue (
 	max_concurrency pg_catalog.int4,
 	lost pg_catalog.int8 DEFAULT 0,
 	lost_at pg_catalog.timestamptz,
+	emptied pg_catalog.int8 NOT NULL DEFAULT 0,
 	CONSTRAINT queue_owner_name_key UNIQUE (owner, name),
 	CONSTRAINT queue_max_concurrency_check CHECK (max_concurrency OPERATOR(pg_catalog.>) 0)
 );
@@ -949,7 +950,8 @@ SELECT q.name::pg_catalog.text AS queue,
 		OPERATOR(pg_catalog.+) c.cancelled, 0)::pg_catalog.float8 AS mean_ms,
 	COALESCE(c.per_minute, 0) AS per_minute,
 	q.lost,
-	q.lost_at
+	q.lost_at,
+	q.emptied
 FROM asynctasq.queue AS q
 	LEFT JOIN asynctasq.queue_counters() AS c
 		ON c.queue_id OPERATOR(pg_catalog.=) q.id
@@ -972,7 +974,7 @@ FROM asynctasq.queue AS q
 WHERE pg_catalog.pg_has_role(q.owner::pg_catalog.oid, 'USAGE')
 	OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW asynctasq.stat_queues IS
-'Queues of the reader''s roles; members of pg_monitor see all. queue; owner: the role; durable; paused; ready, scheduled, running: tasks now; completed, failed, retried: attempts that ended so since the server started; oldest_ready_age: time since the dispatch of the oldest ready task; mean_ms: of an attempt, in milliseconds; per_minute: attempts that ended in the last minute; lost: tasks that went with a crash of the server, NULL where their number is not known; lost_at: when a crash last emptied it. Ready tasks are counted by reading them.';
+'Queues of the reader''s roles; members of pg_monitor see all. queue; owner: the role; durable; paused; ready, scheduled, running: tasks now; completed, failed, retried: attempts that ended so since the server started; oldest_ready_age: time since the dispatch of the oldest ready task; mean_ms: of an attempt, in milliseconds; per_minute: attempts that ended in the last minute; lost: tasks that went with a crash of the server, NULL where their number is not known; lost_at: when a crash last emptied it; emptied: how many crashes have done so. Ready tasks are counted by reading them.';
 
 CREATE VIEW asynctasq.stat_workers WITH (security_barrier) AS
 SELECT w.pid,

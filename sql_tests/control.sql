@@ -278,7 +278,7 @@ SELECT cancel(:id);
 SELECT queue, owner, durable, paused, ready, scheduled, running,
        completed > 0 AS completed, failed > 0 AS failed, retried,
        oldest_ready_age, mean_ms >= 0 AS mean_ms, per_minute >= 0 AS per_minute,
-       lost, lost_at
+       lost, lost_at, emptied
 FROM stat_queues ORDER BY queue COLLATE "C";
 SELECT task, role, calls > 0 AS called, failures > 0 AS failures, retries,
        total_ms >= 0 AS total_ms, mean_ms <= max_ms AS mean_below_max

@@ -10,6 +10,7 @@ use Test::More;
 
 my $node = new_cluster('main', 'restart_after_crash' => 'on');
 create_tenant($node, 'shop', 'app');
+create_test_functions($node, 'shop');
 
 app($node, 'shop', 'app', q{
 	CREATE TABLE effects (what text, attempt int);
@@ -41,9 +42,9 @@ query_is($node, 'shop', 'SELECT what, attempt FROM app.effects',
 	'durable|2', 'a durable task ran again, as its second attempt, and had its effects once');
 query_is(
 	$node, 'shop', q{
-	SELECT queue, ready + scheduled, lost IS NULL, lost_at IS NOT NULL
+	SELECT queue, ready + scheduled, lost IS NULL, lost_at IS NOT NULL, emptied
 	FROM asynctasq.stat_queues ORDER BY queue},
-	"default|0|t|t\nsafe|0|f|f",
+	"default|0|t|t|1\nsafe|0|f|f|0",
 	'the queue that was emptied says so');
 my $log = slurp_file($node->logfile);
 is(
@@ -65,6 +66,17 @@ query_is(
 	$node, 'shop',
 	"SELECT count(*) FROM asynctasq.task_info($lost + 1000) WHERE id IS NOT NULL",
 	'0', 'of an id that came later no crash is to blame');
+
+# One more is counted, a clean restart is not.
+$node->psql('shop', 'SELECT test.atq_test_kill_self()');
+wait_for($node, 'shop', q{
+	SELECT emptied = 2 FROM asynctasq.stat_queues WHERE queue = 'default'});
+$node->restart;
+app($node, 'shop', 'app', q{
+	SELECT asynctasq.dispatch('hold', asynctasq.args('what', 'last'))});
+wait_for($node, 'shop', q{SELECT count(*) = 3 FROM app.effects});
+query_is($node, 'shop', 'SELECT string_agg(emptied::text, $$ $$ ORDER BY queue) FROM asynctasq.stat_queues',
+	'2 0', 'each crash is counted, a clean restart is not');
 
 $node->stop;
 done_testing();

@@ -165,7 +165,8 @@ note_emptied(void)
 					"SELECT FROM asynctasq.crash_mark WHERE "
 					"queue_id OPERATOR(pg_catalog.=) queue.id) "
 					"ON CONFLICT DO NOTHING RETURNING queue_id) "
-					"UPDATE asynctasq.queue SET lost = NULL, lost_at = $1 "
+					"UPDATE asynctasq.queue SET lost = NULL, lost_at = $1, "
+					"emptied = emptied OPERATOR(pg_catalog.+) 1 "
 					"FROM emptied WHERE id OPERATOR(pg_catalog.=) queue_id",
 					1, types, values, NULL, SPI_OK_UPDATE);
 	if (last_id > 0)
@@ -175,7 +176,7 @@ note_emptied(void)
 		ereport(WARNING,
 				(errmsg("recovery of the server has emptied " UINT64_FORMAT " queues that are not durable",
 						n),
-				 errdetail("Column lost_at of asynctasq.stat_queues shows them."),
+				 errdetail("Columns lost_at and emptied of asynctasq.stat_queues show them."),
 				 errhint("Tasks of durable queues survive a crash, are in backups and on standbys.")));
 	CommandCounterIncrement();
 }
