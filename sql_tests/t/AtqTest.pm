@@ -27,7 +27,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_cluster create_tenant create_test_functions app app_fails
-  wait_for query_is python);
+  wait_for query_is kill_postmaster python);
 
 # new_cluster($name, setting => value, ...): a running cluster that preloads
 # the extension.  The pseudo setting "streaming" prepares it for standbys.
@@ -140,6 +140,24 @@ sub query_is
 	my ($node, $db, $sql, $expected, $name) = @_;
 
 	return is($node->safe_psql($db, $sql), $expected, $name);
+}
+
+# kill_postmaster($node): by SIGKILL; returns when none of the server's
+# processes is left, dies when one stays.
+sub kill_postmaster
+{
+	my ($node) = @_;
+	my @pids = ((split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0],
+		split /\n/, $node->safe_psql('postgres',
+			'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()'));
+
+	$node->kill9;
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return if !grep { kill 0, $_ } @pids;
+		select undef, undef, undef, 0.1;
+	}
+	croak "processes @pids do not end with the postmaster";
 }
 
 # python($node, $db, @arguments): what a Python program prints, without the

@@ -22,6 +22,14 @@
  *
  * After a clean shutdown the slots mean nothing.
  *
+ * A task that does not survive the crash has no row on which to count its
+ * attempts, but whoever dispatched it may do so again.  So its note comes with
+ * a signature, a hash of its handler and arguments, and crashes are counted
+ * for each signature (Poison) until a task with it has ended well or the
+ * server was shut down cleanly.  Only a worker that died by itself is
+ * counted.  A call for several such tasks has a signature of its own, for an
+ * hour, in which all tasks of its handler run alone.
+ *
  * The file also has the highest id handed out by each database's sequence: a
  * transaction that wrote only to unlogged tables is not flushed, so after a
  * crash the sequence may have gone back behind ids that somebody was told.
@@ -31,11 +39,11 @@
  * that the postmaster keeps stands for it.  What it says of attempts counts
  * only if the task's row agrees; ids that it puts far ahead are not believed.
  *
- * Writers.  A slot's entry is written by its worker alone.  Notes are made by
- * the postmaster while it has no children; they and marks are removed, and
- * marks made, under AtqShared.lock.  A task_id of 0 says that an entry or
- * note is free; it is written last when one is made, first when one is
- * removed.
+ * Writers.  A slot's entry is written by its worker alone.  Notes and poisons
+ * are made by the postmaster while it has no children; they and marks are
+ * removed, and marks made, under AtqShared.lock.  A task_id of 0 says that an
+ * entry or note is free; it is written last when one is made, first when one
+ * is removed.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,6 +58,7 @@
 #include "catalog/pg_control.h"
 #include "common/controldata_utils.h"
 #include "common/file_perm.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
@@ -61,9 +70,11 @@
 #define EVIDENCE_MAGIC	0x41545131
 #define MAX_NOTES		1024
 #define MAX_MARKS		512
+#define MAX_POISONS		128
 #define MAX_CRASHES		1000
 #define MAX_IDS_BACK	10000000	/* how far a crash takes a sequence back */
 #define SOON_MS			60000
+#define SUSPECT_MS		3600000 /* after a crash in a call for several */
 
 /*
  * An attempt under way, in its slot's place, or one that a crash ended.  Of
@@ -78,8 +89,18 @@ typedef struct Attempt
 	Oid			role;
 	int			attempt;		/* from 1 */
 	volatile sig_atomic_t told_to_quit;
-	char		unused[24];
+	uint64		signature;		/* or 0 */
+	char		unused[16];
 } Attempt;
+
+/* Tasks that are alike and have crashed the server. */
+typedef struct Poison
+{
+	uint64		signature;		/* 0: free */
+	Oid			database;
+	int			crashes;		/* in a row */
+	TimestampTz crashed_at;		/* the last time */
+} Poison;
 
 /* The ids of one sequence. */
 typedef struct IdMark
@@ -100,10 +121,12 @@ typedef struct Evidence
 	TimestampTz worker_started_at;	/* the first one since then, or 0 */
 	int			crashes;		/* in a row, soon after that */
 	pg_atomic_uint32 nnotes;	/* behind them all are free */
-	char		unused[24];
+	pg_atomic_uint32 npoisons;	/* the same */
+	char		unused[20];
 	Attempt		slots[ATQ_MAX_WORKERS + 1];
 	Attempt		notes[MAX_NOTES];
 	IdMark		marks[MAX_MARKS];
+	Poison		poisons[MAX_POISONS];
 } Evidence;
 
 static Evidence *evidence = NULL;
@@ -123,8 +146,13 @@ static void note_crash(void);
 static void note_attempts(void);
 static bool any_died_by_itself(void);
 static void add_note(const Attempt *attempt);
+static void add_poison(const Attempt *attempt);
 static void count_notes(void);
 static int	nnotes(void);
+static void count_poisons(void);
+static int	npoisons(void);
+static Poison *find_poison(Oid database, uint64 signature);
+static bool is_suspect_handler(Oid database, Oid role, const char *handler);
 static void start_marks(bool crashed);
 static Attempt *own_entry(const AtqSlot *slot);
 static void remove_note(Attempt *note);
@@ -165,10 +193,12 @@ startup_evidence(void)
 	{
 		evidence->crashes = 0;
 		evidence->crashed_at = 0;
+		memset(evidence->poisons, 0, sizeof(evidence->poisons));
 	}
 	evidence->worker_started_at = 0;
 	memset(evidence->slots, 0, sizeof(evidence->slots));
 	count_notes();
+	count_poisons();
 	start_marks(crashed);
 }
 
@@ -343,6 +373,9 @@ note_attempts(void)
 
 		if (attempt->task_id != 0 && !(by_itself && attempt->told_to_quit))
 			add_note(attempt);
+		if (attempt->task_id != 0 && attempt->signature != 0 &&
+			!attempt->told_to_quit)
+			add_poison(attempt);
 	}
 }
 
@@ -385,6 +418,35 @@ add_note(const Attempt *attempt)
 	*room = *attempt;
 }
 
+/* In the place of one like it, or of none, or of the oldest. */
+static void
+add_poison(const Attempt *attempt)
+{
+	Poison	   *room = &evidence->poisons[0];
+
+	for (int i = 0; i < MAX_POISONS; i++)
+	{
+		Poison	   *poison = &evidence->poisons[i];
+
+		if (poison->signature == attempt->signature &&
+			poison->database == attempt->database)
+		{
+			room = poison;
+			break;
+		}
+		if (room->signature != 0 && (poison->signature == 0 ||
+									 poison->crashed_at < room->crashed_at))
+			room = poison;
+	}
+	if (room->signature != attempt->signature ||
+		room->database != attempt->database || room->crashes < 0)
+		room->crashes = 0;
+	room->signature = attempt->signature;
+	room->database = attempt->database;
+	room->crashes = Min(room->crashes + 1, MAX_CRASHES);
+	room->crashed_at = evidence->crashed_at;
+}
+
 static void
 count_notes(void)
 {
@@ -399,6 +461,22 @@ static int
 nnotes(void)
 {
 	return (int) pg_atomic_read_u32(&evidence->nnotes);
+}
+
+static void
+count_poisons(void)
+{
+	uint32		n = MAX_POISONS;
+
+	while (n > 0 && evidence->poisons[n - 1].signature == 0)
+		n--;
+	pg_atomic_write_u32(&evidence->npoisons, n);
+}
+
+static int
+npoisons(void)
+{
+	return (int) pg_atomic_read_u32(&evidence->npoisons);
 }
 
 /* After a clean shutdown all that the sequences say has been flushed. */
@@ -418,9 +496,22 @@ start_marks(bool crashed)
 	}
 }
 
+uint64
+atq_evidence_signature(Oid role, const char *handler, const void *args,
+					   Size len)
+{
+	uint64		signature;
+
+	signature = hash_bytes_extended((const unsigned char *) handler,
+									strlen(handler), role);
+	if (len > 0)
+		signature = hash_bytes_extended(args, len, signature);
+	return Max(signature, 1);
+}
+
 void
 atq_evidence_begin(const AtqSlot *slot, int64 task_id, int attempt,
-				   TimestampTz started_at)
+				   TimestampTz started_at, uint64 signature)
 {
 	Attempt    *entry = own_entry(slot);
 
@@ -432,6 +523,7 @@ atq_evidence_begin(const AtqSlot *slot, int64 task_id, int attempt,
 	entry->role = slot->role;
 	entry->attempt = attempt;
 	entry->told_to_quit = false;
+	entry->signature = signature;
 	pg_write_barrier();
 	entry->task_id = task_id;
 }
@@ -443,9 +535,12 @@ own_entry(const AtqSlot *slot)
 }
 
 void
-atq_evidence_batch(const AtqSlot *slot, int64 last_id)
+atq_evidence_batch(const AtqSlot *slot, int64 last_id, uint64 signature)
 {
-	own_entry(slot)->last_id = last_id;
+	Attempt    *entry = own_entry(slot);
+
+	entry->last_id = last_id;
+	entry->signature = signature;
 }
 
 void
@@ -510,10 +605,13 @@ remove_note(Attempt *note)
 }
 
 bool
-atq_evidence_suspect(Oid database, Oid role, int64 task_id)
+atq_evidence_suspect(Oid database, Oid role, int64 task_id,
+					 const char *handler)
 {
 	bool		suspect = false;
 
+	if (handler != NULL && is_suspect_handler(database, role, handler))
+		return true;
 	if (nnotes() == 0)
 		return false;
 	LWLockAcquire(atq_shared->lock, LW_SHARED);
@@ -527,6 +625,71 @@ atq_evidence_suspect(Oid database, Oid role, int64 task_id)
 	}
 	LWLockRelease(atq_shared->lock);
 	return suspect;
+}
+
+static bool
+is_suspect_handler(Oid database, Oid role, const char *handler)
+{
+	const Poison *poison;
+	bool		suspect = false;
+
+	if (npoisons() == 0)
+		return false;
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	poison = find_poison(database,
+						 atq_evidence_signature(role, handler, NULL, 0));
+	if (poison != NULL)
+		suspect = !TimestampDifferenceExceeds(poison->crashed_at,
+											  GetCurrentTimestamp(),
+											  SUSPECT_MS);
+	LWLockRelease(atq_shared->lock);
+	return suspect;
+}
+
+/* The lock is held. */
+static Poison *
+find_poison(Oid database, uint64 signature)
+{
+	for (int i = 0; i < npoisons(); i++)
+	{
+		Poison	   *poison = &evidence->poisons[i];
+
+		if (poison->signature == signature && poison->database == database)
+			return poison;
+	}
+	return NULL;
+}
+
+int
+atq_evidence_poison(Oid database, uint64 signature)
+{
+	const Poison *poison;
+	int			crashes;
+
+	if (npoisons() == 0)
+		return 0;
+	LWLockAcquire(atq_shared->lock, LW_SHARED);
+	poison = find_poison(database, signature);
+	crashes = poison ? poison->crashes : 0;
+	LWLockRelease(atq_shared->lock);
+	return crashes;
+}
+
+void
+atq_evidence_forgive(Oid database, uint64 signature)
+{
+	Poison	   *poison;
+
+	if (npoisons() == 0)
+		return;
+	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	poison = find_poison(database, signature);
+	if (poison != NULL)
+	{
+		poison->signature = 0;
+		count_poisons();
+	}
+	LWLockRelease(atq_shared->lock);
 }
 
 void

@@ -24,14 +24,26 @@ typedef struct AtqCrashed
 extern void atq_evidence_init(void);
 
 /*
+ * What tasks of a database that are alike have in common; never 0.  Without
+ * arguments, what the calls of a handler for several tasks have.
+ */
+extern uint64 atq_evidence_signature(Oid role, const char *handler,
+									 const void *args, Size len);
+
+/*
  * Says that a slot's worker begins an attempt, in the place of what it did
- * before.
+ * before.  A signature of 0 keeps it from being held against tasks like it.
  */
 extern void atq_evidence_begin(const AtqSlot *slot, int64 task_id,
-							   int attempt, TimestampTz started_at);
+							   int attempt, TimestampTz started_at,
+							   uint64 signature);
 
-/* Says that the attempt is one call for all tasks up to last_id. */
-extern void atq_evidence_batch(const AtqSlot *slot, int64 last_id);
+/*
+ * Says that the attempt is one call for all tasks up to last_id, with the
+ * signature of such calls, or 0.
+ */
+extern void atq_evidence_batch(const AtqSlot *slot, int64 last_id,
+							   uint64 signature);
 
 /* Says that the slot's worker is done with what it said. */
 extern void atq_evidence_end(const AtqSlot *slot);
@@ -54,12 +66,21 @@ extern void atq_evidence_settled(Oid database, int64 task_id);
 
 /*
  * True when the server crashed during a call for several tasks of which this
- * may have been one, so that it must run alone.
+ * may have been one, or one like it, so that it must run alone.  Only where
+ * tasks do not survive a crash the handler is given, by which one is found
+ * that was dispatched since then.
  */
-extern bool atq_evidence_suspect(Oid database, Oid role, int64 task_id);
+extern bool atq_evidence_suspect(Oid database, Oid role, int64 task_id,
+								 const char *handler);
 
 /* Says that all of a lane's have run. */
 extern void atq_evidence_clear_suspects(Oid database, Oid role);
+
+/* In how many crashes in a row a task with this signature was running. */
+extern int	atq_evidence_poison(Oid database, uint64 signature);
+
+/* Says that such a task has ended well, or is to be tried all the same. */
+extern void atq_evidence_forgive(Oid database, uint64 signature);
 
 /*
  * Notes an id taken from this database's sequence; false when it may have been

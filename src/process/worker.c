@@ -199,6 +199,8 @@ detach(int code, Datum arg)
 	leave_orphan();
 	if (PostmasterIsAlive())
 		atq_evidence_end(slot);
+	else
+		atq_evidence_told_to_quit(slot);
 	LockReleaseAll(DEFAULT_LOCKMETHOD, true);
 	if (claim != NULL)
 		atq_claim_release(claim, slot);

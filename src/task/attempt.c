@@ -84,7 +84,7 @@ publish(AtqSlot *slot, const AtqAttempt *attempt, int64 unrun_id)
 	strlcpy(slot->task, attempt->task.task, ATQ_NAME_LEN);
 	SpinLockRelease(&slot->mutex);
 	atq_evidence_begin(slot, attempt->task.id, attempt->number,
-					   attempt->started_at);
+					   attempt->started_at, attempt->signature);
 	len += pg_lltoa(attempt->task.id, activity + len);
 	activity[len++] = ':';
 	activity[len++] = ' ';

@@ -49,9 +49,12 @@ typedef struct AtqAttempt
 	int			number;			/* from 1 */
 	int			max_attempts;
 	TimestampTz started_at;
+	uint64		signature;		/* of tasks like it, as the evidence has it; 0
+								 * where tasks survive a crash */
 	bool		called;			/* the arguments were bound, the handler
 								 * itself was reached */
 	bool		crashed;		/* the server did: settled afterwards */
+	bool		quarantined;	/* not run: tasks like it crash the server */
 	bool		timed_out;
 	bool		cancelled;		/* cancel() meant this task */
 	bool		asked;			/* should_retry is not asked (again) */

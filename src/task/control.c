@@ -52,6 +52,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/evidence.h"
 #include "base/lane.h"
 #include "store/notice.h"
 #include "store/storage.h"
@@ -457,6 +458,10 @@ atq_sql_retry(PG_FUNCTION_ARGS)
 	atq_insert_task(inserter, &task);
 	atq_insert_end(inserter);
 	atq_notice_add(queue->owner, queue->id, task.priority, id, 0);
+	atq_evidence_forgive(MyDatabaseId,
+						 atq_evidence_signature(queue->owner, task.task,
+												task.args.data,
+												task.args.len));
 	PG_RETURN_BOOL(true);
 }
 

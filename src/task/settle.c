@@ -20,7 +20,8 @@
  * is called when the outcome has reached the disk.
  *
  * Some failures are final, whatever max_attempts says: no further attempt can
- * change that the handler does not exist or that the arguments do not fit it.
+ * change that the handler does not exist or that the arguments do not fit it,
+ * and none is made where tasks like this one crash the server.
  *
  * A cancel() that arrives meanwhile is still the task's: whatever was planned,
  * it ends as cancelled unless it is a dead letter already.
@@ -152,7 +153,7 @@ is_final(const AtqAttempt *attempt, const ErrorData *failure)
 {
 	int			category = ERRCODE_TO_CATEGORY(failure->sqlerrcode);
 
-	if (attempt->number >= attempt->max_attempts)
+	if (attempt->number >= attempt->max_attempts || attempt->quarantined)
 		return true;
 	if (attempt->called)
 		return false;
@@ -411,13 +412,13 @@ clean_text(const char *text, int max_bytes)
 	copy = palloc(max_bytes + 1);
 	while (done < len && done < max_bytes)
 	{
-		int			n = pg_encoding_verifymbchar(encoding, text + done,
+		int			n = pg_encoding_verifymbchar(encoding, text +done,
 												 len - done);
 
 		if (done + n > max_bytes)
 			break;
 		if (n > 0)
-			memcpy(copy + done, text + done, n);
+			memcpy(copy + done, text +done, n);
 		else
 			copy[done] = '?';
 		done += Max(n, 1);

@@ -51,12 +51,17 @@
  */
 #define MAX_SUBXIDS		(PGPROC_MAX_CACHED_SUBXIDS / 2)
 
+/* Crashes in a row after which tasks that are alike are not run any more. */
+#define QUARANTINE_CRASHES	3
+
 /* A task whose row the unit has taken. */
 typedef struct Member
 {
 	int			candidate;		/* its index */
 	int64		id;
 	TimestampTz started_at;
+	uint64		suspected;		/* its signature, if tasks like it were there
+								 * when the server crashed, or 0 */
 	AtqStat    *queue_stat;
 	AtqStat    *handler_stat;
 	AtqAttempt *attempt;		/* of a group the last one's only */
@@ -116,6 +121,7 @@ static AtqAttempt *take_next(Unit *unit);
 static void begin_attempt(Unit *unit, AtqAttempt *attempt);
 static void add_member(Unit *unit, AtqAttempt *attempt);
 static void start_attempt(AtqAttempt *attempt, TimestampTz now);
+static void check_poison(Unit *unit, AtqAttempt *attempt);
 static AtqHandler *find_handler(AtqAttempt *attempt);
 static bool is_suspect(const Unit *unit, int64 id);
 static void use_handler(AtqAttempt *attempt, AtqHandler *handler);
@@ -336,6 +342,7 @@ begin_attempt(Unit *unit, AtqAttempt *attempt)
 	}
 	use_handler(attempt, unit->handler);
 	unit->members[unit->nmembers - 1].handler_stat = attempt->handler_stat;
+	check_poison(unit, attempt);
 }
 
 static void
@@ -358,6 +365,7 @@ add_member(Unit *unit, AtqAttempt *attempt)
 	member->candidate = unit->seen - 1;
 	member->id = attempt->task.id;
 	member->started_at = attempt->started_at;
+	member->suspected = 0;
 	member->queue_stat = attempt->queue_stat;
 	member->handler_stat = NULL;
 	member->attempt = attempt;
@@ -377,6 +385,37 @@ start_attempt(AtqAttempt *attempt, TimestampTz now)
 		strlcpy(attempt->queue, queue->name, ATQ_NAME_LEN);
 		attempt->queue_stat = queue->stat;
 	}
+	if (!attempt->task.durable)
+		attempt->signature = atq_evidence_signature(attempt->role,
+													attempt->task.task,
+													attempt->task.args.data,
+													attempt->task.args.len);
+}
+
+/*
+ * A task that crashes the server is not there any more to be counted on, if
+ * its queue is not durable; those who dispatch the same again are met here.
+ */
+static void
+check_poison(Unit *unit, AtqAttempt *attempt)
+{
+	int			crashes;
+
+	if (unit->runner->slot == NULL || attempt->signature == 0)
+		return;
+	crashes = atq_evidence_poison(MyDatabaseId, attempt->signature);
+	if (crashes > 0)
+		unit->members[unit->nmembers - 1].suspected = attempt->signature;
+	if (crashes < QUARANTINE_CRASHES)
+		return;
+	attempt->quarantined = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_CRASH_SHUTDOWN),
+			 errmsg("server crashed while running"),
+			 errdetail("It did so %d times in a row with this handler and these arguments, so the task was not run.",
+					   crashes),
+			 errhint("Call asynctasq.retry(" INT64_FORMAT ") to have it run all the same.",
+					 attempt->task.id)));
 }
 
 /*
@@ -417,7 +456,8 @@ is_suspect(const Unit *unit, int64 id)
 	const AtqSlot *slot = unit->runner->slot;
 
 	return slot != NULL &&
-		atq_evidence_suspect(slot->database, slot->role, id);
+		atq_evidence_suspect(slot->database, slot->role, id,
+							 unit->durable ? NULL : unit->handler->name);
 }
 
 /* How many members the unit may have. */
@@ -492,6 +532,7 @@ call_batch(Unit *unit)
 		use_handler(attempt, unit->handler);
 		unit->members[unit->nmembers - 1].handler_stat =
 			attempt->handler_stat;
+		check_poison(unit, attempt);
 		if (unit->runner->slot != NULL)
 			atq_attempt_add_member(unit->runner->slot, attempt->task.id);
 		us = member_timeout(unit, attempt);
@@ -502,7 +543,11 @@ call_batch(Unit *unit)
 		return;
 	if (unit->nmembers > 1 && unit->runner->slot != NULL)
 		atq_evidence_batch(unit->runner->slot,
-						   unit->members[unit->nmembers - 1].id);
+						   unit->members[unit->nmembers - 1].id,
+						   unit->durable ? 0 :
+						   atq_evidence_signature(first->role,
+												  unit->handler->name,
+												  NULL, 0));
 
 	tasks = palloc(unit->nmembers * sizeof(AtqTask *));
 	for (int i = 0; i < unit->nmembers; i++)
@@ -629,6 +674,8 @@ end_unit(Unit *unit, Split *split)
 	{
 		Member	   *member = &unit->members[i];
 
+		if (member->suspected != 0)
+			atq_evidence_forgive(MyDatabaseId, member->suspected);
 		atq_stats_count(member->queue_stat, ATQ_OUTCOME_COMPLETED,
 						member->started_at, now);
 		atq_stats_count(member->handler_stat, ATQ_OUTCOME_COMPLETED,
@@ -808,7 +855,7 @@ settle_absent(const AtqRunner *runner, const Absent *absent,
 	{
 		if (absent->evidence)
 			atq_evidence_begin(runner->slot, absent->id, attempt->number,
-							   attempt->started_at);
+							   attempt->started_at, 0);
 		count_outcome(attempt,
 					  atq_settle_failure(runner, attempt, failure));
 		if (absent->evidence)

@@ -1,0 +1,192 @@
+# Tasks of a queue that is not durable are lost when they crash the server.
+# Whoever dispatches the same again does so three times at most.
+
+use strict;
+use warnings;
+
+use AtqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_cluster(
+	'main',
+	'restart_after_crash' => 'on',
+	'asynctasq.worker_idle_timeout' => '1h');
+create_tenant($node, 'shop', 'app');
+create_test_functions($node, 'shop');
+
+app($node, 'shop', 'app', q{
+	CREATE TABLE effects (what text, attempt int);
+	CREATE TABLE fuse (burnt boolean);
+	CREATE FUNCTION die(how text) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		IF how = 'segfault' OR how = 'fuse' AND NOT EXISTS (SELECT FROM app.fuse) THEN
+			PERFORM test.atq_test_segfault();
+		END IF;
+	END $$;
+	CREATE FUNCTION work(what text, how text DEFAULT 'not') RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM die(how);
+		INSERT INTO app.effects VALUES (what, (asynctasq.current_task()).attempt);
+	END $$;
+	CREATE FUNCTION work_many(what text[], how text[]) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM die(h) FROM unnest(how) AS h;
+		INSERT INTO app.effects SELECT unnest(what), (asynctasq.current_task()).attempt;
+	END $$;
+	CREATE FUNCTION hold() RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_advisory_xact_lock(42);
+		INSERT INTO app.effects VALUES ('held', (asynctasq.current_task()).attempt);
+	END $$;
+	CREATE FUNCTION sorry(task jsonb, error jsonb) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO app.effects VALUES ('sorry', 0);
+	END $$;
+	SELECT asynctasq.create_queue('safe', durable => true);
+	SELECT asynctasq.register_handler('work', 'work(text, text)', retry_delay => '0 s', max_attempts => 10,
+		on_failure => 'sorry(jsonb, jsonb)');
+	SELECT asynctasq.register_handler('grouped', 'work(text, text)', retry_delay => '0 s', group_size => 100);
+	SELECT asynctasq.register_handler('batched', 'work_many(text[], text[])', retry_delay => '0 s', batch_size => 100);
+	SELECT asynctasq.register_handler('hold', 'hold()', retry_delay => '0 s');});
+
+my $offset;
+
+# Nothing is known of crashes any more, nor of what was there.
+sub begin_anew
+{
+	$node->safe_psql('shop', 'TRUNCATE app.effects, app.fuse; DELETE FROM asynctasq.dead_letter');
+	$node->restart;
+	$offset = -s $node->logfile;
+	return;
+}
+
+# The session may be gone with the server before it has said good-bye.
+sub dispatch
+{
+	my ($sql) = @_;
+
+	$node->psql('shop', $sql, extra_params => [ '-U', 'app' ]);
+	return;
+}
+
+sub crashes_are
+{
+	my ($n, $name) = @_;
+	my @crashes = slurp_file($node->logfile, $offset) =~ /all server processes terminated; reinitializing/g;
+
+	return is(scalar @crashes, $n, "$name: crashes");
+}
+
+# Dispatches what crashes the server so many times, each time when it is back.
+sub crash
+{
+	my ($n, $sql) = @_;
+
+	foreach my $round (1 .. $n)
+	{
+		my $from = -s $node->logfile;
+
+		dispatch($sql);
+		$node->wait_for_log(qr/all server processes terminated; reinitializing/, $from);
+		wait_for($node, 'shop', 'SELECT true');
+	}
+	return;
+}
+
+my $poison = q{SELECT asynctasq.dispatch('%s', asynctasq.args('what', 'poison', 'how', 'segfault'));};
+my $dead = q{SELECT task, attempt, error ->> 'sqlstate', error ->> 'message', error ->> 'detail' FROM asynctasq.dead_letters};
+my $reason = '57P02|server crashed while running|It did so 3 times in a row with this handler and these arguments, so the task was not run.';
+
+# A task that is hit by the crashes of another one is not held responsible.
+my $session;
+foreach my $round (1 .. 4)
+{
+	$session->{run}->finish if $round > 1;
+	begin_anew() if $round == 1;
+	$session = $node->background_psql('shop');
+	$session->query_safe('SELECT pg_advisory_lock(42)');
+	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('hold')});
+	wait_for($node, 'shop', q{
+		SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
+	crash(1, sprintf($poison, 'work')) if $round < 4;
+}
+my $id = app($node, 'shop', 'app', sprintf($poison, 'work'));
+wait_for($node, 'shop', 'SELECT count(*) = 1 FROM asynctasq.dead_letters');
+query_is($node, 'shop', $dead, "work|1|$reason", 'after three crashes the same task is a dead letter');
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'sorry'});
+pass('on_failure is called');
+$session->quit;
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'held'});
+pass('one that was running each time runs');
+dispatch(q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'other', 'how', 'not'))});
+dispatch(q{SELECT asynctasq.dispatch('grouped', asynctasq.args('what', 'with others ' || n, 'how', 'not')) FROM generate_series(1, 3) AS n});
+wait_for($node, 'shop', q{SELECT count(*) = 5 FROM app.effects WHERE what <> 'sorry'});
+pass('so do others of its handler, and of other handlers');
+crashes_are(3, 'the same task again and again');
+crash(1, "SELECT asynctasq.retry($id)");
+crashes_are(4, 'retry() has it run all the same');
+
+# What has ended well since does not count.
+begin_anew();
+my $fused = q{SELECT asynctasq.dispatch('grouped', asynctasq.args('what', 'fused', 'how', 'fuse'));};
+crash(2, $fused);
+$node->safe_psql('shop', 'INSERT INTO app.fuse VALUES (true)');
+dispatch($fused);
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'fused'});
+$node->safe_psql('shop', 'TRUNCATE app.fuse');
+crash(2, $fused);
+crashes_are(4, 'a task that succeeds in between');
+query_is($node, 'shop', 'SELECT count(*) FROM asynctasq.dead_letters', '0', 'is not held back');
+
+# Nor does what was before a clean restart.
+begin_anew();
+crash(2, $fused);
+crashes_are(2, 'after a clean restart');
+
+# Which task of a batch it was shows when they run alone.
+begin_anew();
+my $batch = q{BEGIN;
+	SELECT asynctasq.dispatch('batched', asynctasq.args('what', 'before', 'how', 'not'));}
+  . sprintf($poison, 'batched') . q{
+	SELECT asynctasq.dispatch('batched', asynctasq.args('what', 'behind', 'how', 'not'));
+	COMMIT;};
+crash(4, $batch);
+query_is($node, 'shop', q{SELECT string_agg(DISTINCT what, ',') FROM app.effects},
+	'before', 'the others of a batch run alone after a crash');
+dispatch($batch);
+wait_for($node, 'shop', 'SELECT count(*) = 1 FROM asynctasq.dead_letters');
+query_is($node, 'shop', $dead, "batched|1|$reason", 'one task of a batch is a dead letter after three more');
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'behind'});
+crashes_are(4, 'one task of a batch');
+
+# Whoever runs when the postmaster is killed has not killed it.
+begin_anew();
+foreach my $round (1 .. 4)
+{
+	$session = $node->background_psql('shop');
+	$session->query_safe('SELECT pg_advisory_lock(42)');
+	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('hold')});
+	wait_for($node, 'shop', q{
+		SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
+	last if $round == 4;
+	kill_postmaster($node);
+	$session->{run}->finish;
+	$node->start;
+}
+$session->quit;
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'held'});
+pass('a task that was running whenever the postmaster was killed runs');
+
+# Attempts of durable tasks are counted with their rows, by max_attempts.
+begin_anew();
+dispatch(q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'poison', 'how', 'segfault'), queue => 'safe', max_attempts => 4)});
+wait_for($node, 'shop', 'SELECT count(*) = 1 FROM asynctasq.dead_letters');
+query_is($node, 'shop', q{SELECT attempt, error ->> 'message', error -> 'detail' FROM asynctasq.dead_letters},
+	'4|server crashed while running|null', 'a durable task has all its attempts');
+crashes_are(4, 'a durable task');
+
+$node->stop;
+done_testing();
