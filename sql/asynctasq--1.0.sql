@@ -1156,6 +1156,184 @@ COMMENT ON VIEW asynctasq.stat_pools IS
  * The type queryset, and what makes one from another
  * ------------------------------------------------------------------ */
 
+CREATE TYPE asynctasq.queryset;
+
+CREATE FUNCTION asynctasq.queryset_in(pg_catalog.cstring)
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_in'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.queryset_out(asynctasq.queryset)
+RETURNS pg_catalog.cstring
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_out'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.queryset_recv(pg_catalog.internal)
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_recv'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE FUNCTION asynctasq.queryset_send(asynctasq.queryset)
+RETURNS pg_catalog.bytea
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_send'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE TYPE asynctasq.queryset (
+    INPUT = asynctasq.queryset_in,
+    OUTPUT = asynctasq.queryset_out,
+    RECEIVE = asynctasq.queryset_recv,
+    SEND = asynctasq.queryset_send,
+    LIKE = pg_catalog.jsonb,
+    CATEGORY = 'U'
+);
+
+CREATE FUNCTION asynctasq.queryset(pg_catalog.jsonb)
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_from_jsonb'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+CREATE CAST (pg_catalog.jsonb AS asynctasq.queryset)
+    WITH FUNCTION asynctasq.queryset(pg_catalog.jsonb);
+CREATE CAST (asynctasq.queryset AS pg_catalog.jsonb) WITHOUT FUNCTION;
+
+COMMENT ON TYPE asynctasq.queryset IS
+    'query over a model, run by the functions that take one; its text form is a JSON object';
+COMMENT ON FUNCTION asynctasq.queryset_in(pg_catalog.cstring) IS
+    'returns the query set of a JSON object; 22P02 for bad JSON, 22023 where it is no query set';
+COMMENT ON FUNCTION asynctasq.queryset_out(asynctasq.queryset) IS
+    'returns the query set as a JSON object';
+COMMENT ON FUNCTION asynctasq.queryset_recv(pg_catalog.internal) IS
+    'returns the query set of jsonb''s binary form; 22P02 for bad JSON, 22023 where it is no query set';
+COMMENT ON FUNCTION asynctasq.queryset_send(asynctasq.queryset) IS
+    'returns the query set in jsonb''s binary form';
+COMMENT ON FUNCTION asynctasq.queryset(pg_catalog.jsonb) IS
+    'returns the query set of a JSON object; 22023 where it is none';
+COMMENT ON CAST (pg_catalog.jsonb AS asynctasq.queryset) IS
+    'a JSON object as a query set, checked';
+COMMENT ON CAST (asynctasq.queryset AS pg_catalog.jsonb) IS
+    'a query set as a JSON object';
+
+CREATE FUNCTION asynctasq.objects(class pg_catalog.text,
+    orm pg_catalog.text DEFAULT NULL)
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_objects'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.objects(pg_catalog.text, pg_catalog.text) IS
+'returns the query set of all rows of a model: its class, or schema.table; orm tells which where several ORMs have the class. Whether there is such a model is seen when the query runs. 22004 without a class.';
+
+CREATE FUNCTION asynctasq.filter(qs asynctasq.queryset,
+    VARIADIC lookups pg_catalog.jsonb[] DEFAULT '{}')
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_filter'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.filter(asynctasq.queryset, VARIADIC pg_catalog.jsonb[]) IS
+'returns the query set of those rows for which all conditions hold. A condition is an object of lookups ({"name": "Ada", "age__gte": 18}), all to hold; its members and, or hold lists of conditions, not holds one. An empty one says nothing. 22023 for what is no condition, 22004 for NULL, 55000 after slice().';
+
+CREATE FUNCTION asynctasq.exclude(qs asynctasq.queryset,
+    VARIADIC lookups pg_catalog.jsonb[] DEFAULT '{}')
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_exclude'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.exclude(asynctasq.queryset, VARIADIC pg_catalog.jsonb[]) IS
+'returns the query set without those rows for which all conditions (see filter()) hold. 22023 for what is no condition, 22004 for NULL, 55000 after slice().';
+
+CREATE FUNCTION asynctasq.order_by(qs asynctasq.queryset,
+    VARIADIC fields pg_catalog.text[] DEFAULT '{}')
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_order_by'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.order_by(asynctasq.queryset, VARIADIC pg_catalog.text[]) IS
+'returns the query set ordered by fields, -field for descending, ? for random; the order it had is gone. Without fields it has none. 55000 after slice().';
+
+CREATE FUNCTION asynctasq.reverse(qs asynctasq.queryset)
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_reverse'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.reverse(asynctasq.queryset) IS
+'returns the query set with its order reversed. 55000 after slice().';
+
+CREATE FUNCTION asynctasq.distinct(qs asynctasq.queryset,
+    VARIADIC fields pg_catalog.text[] DEFAULT '{}')
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_distinct'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.distinct(asynctasq.queryset, VARIADIC pg_catalog.text[]) IS
+'returns the query set without equal rows, or with fields only the first row of all that have equal values of these. 55000 after slice().';
+
+CREATE FUNCTION asynctasq.slice(qs asynctasq.queryset,
+    start pg_catalog.int4,
+    stop pg_catalog.int4 DEFAULT NULL)
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_slice'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.slice(asynctasq.queryset, pg_catalog.int4, pg_catalog.int4) IS
+'returns the query set''s rows from start, which counts from 0, up to but not including stop; NULL: from the first, to the last. A slice of a slice counts from the first row of that. 22023 for negative ones.';
+
+CREATE FUNCTION asynctasq.only(qs asynctasq.queryset,
+    VARIADIC fields pg_catalog.text[] DEFAULT '{}')
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_only'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.only(asynctasq.queryset, VARIADIC pg_catalog.text[]) IS
+'returns the query set with objects of these columns, but for those that defer() has named before; each only() replaces the one before, without fields all columns are there. 55000 after values() and values_list().';
+
+CREATE FUNCTION asynctasq.defer(qs asynctasq.queryset,
+    VARIADIC fields pg_catalog.text[] DEFAULT '{}')
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_defer'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.defer(asynctasq.queryset, VARIADIC pg_catalog.text[]) IS
+'returns the query set with objects without these columns, too; NULL: with all columns. 55000 after values() and values_list().';
+
+CREATE FUNCTION asynctasq.values(qs asynctasq.queryset,
+    VARIADIC fields pg_catalog.text[] DEFAULT '{}')
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_values'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.values(asynctasq.queryset, VARIADIC pg_catalog.text[]) IS
+'returns the query set with objects of these fields in place of whole rows, and of annotations that follow; without fields of all columns. Ends only(), defer(), select_related() and prefetch_related().';
+
+CREATE FUNCTION asynctasq.values_list(qs asynctasq.queryset,
+    flat pg_catalog.bool,
+    VARIADIC fields pg_catalog.text[] DEFAULT '{}')
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_values_list'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.values_list(asynctasq.queryset, pg_catalog.bool, VARIADIC pg_catalog.text[]) IS
+'returns the query set with lists of these fields'' values in place of objects, or if flat with the value of the only one. 22023 if flat and not one field.';
+
+CREATE FUNCTION asynctasq.select_related(qs asynctasq.queryset,
+    VARIADIC paths pg_catalog.text[])
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_select_related'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.select_related(asynctasq.queryset, VARIADIC pg_catalog.text[]) IS
+'returns the query set with the objects that these relations lead to nested in its own, too: author, or author__company; NULL: with none. One row at most must be at each one''s end. 55000 after values() and values_list().';
+
+CREATE FUNCTION asynctasq.prefetch_related(qs asynctasq.queryset,
+    VARIADIC paths pg_catalog.text[])
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_prefetch_related'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.prefetch_related(asynctasq.queryset, VARIADIC pg_catalog.text[]) IS
+'returns the query set with lists of the objects that these relations lead to in its own, too, read by a statement for each: comment, or comment__author; NULL: with none. 55000 after values() and values_list().';
+
+CREATE FUNCTION asynctasq.annotate(qs asynctasq.queryset,
+    annotations pg_catalog.jsonb)
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_annotate'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.annotate(asynctasq.queryset, pg_catalog.jsonb) IS
+'returns the query set with values beside each row''s columns: {"comments": {"Count": "comment"}}. After values() with fields there is one row for all with equal values, and the annotations are over those. 22023 for what is no object of objects, 42712 for a name that is there already.';
+
+CREATE FUNCTION asynctasq.using(qs asynctasq.queryset,
+    server pg_catalog.name)
+RETURNS asynctasq.queryset
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_using'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION asynctasq.using(asynctasq.queryset, pg_catalog.name) IS
+'returns the query set to be run on a server; NULL: where its model is.';
+
 /* ---------------------------------------------------------------------
  * Reading
  * ------------------------------------------------------------------ */

@@ -69,10 +69,22 @@ extern Jsonb *atq_queryset_write(const AtqQuerySet *set);
 extern AtqQuerySet *atq_queryset_make(const char *orm, const char *class_name);
 
 /*
- * Adds a condition (an object of lookups), as filter() does.  Throws 55000 where
- * the set is sliced.
+ * Adds a condition (an object of lookups), as filter() does; an empty one adds
+ * nothing.  Throws 22023 where it is no condition, 55000 where the set is
+ * sliced.
  */
 extern void atq_queryset_filter(AtqQuerySet *set, const Jsonb *condition);
+
+/*
+ * Adds an annotation.  Throws 22023 where its expression is no object, 42712
+ * where there is one of that name.
+ */
+extern void atq_queryset_annotate(AtqQuerySet *set, const char *name,
+								  JsonbValue *expression);
+
+/* Says what becomes of a row.  Throws 22023 for flat values of several fields. */
+extern void atq_queryset_form(AtqQuerySet *set, AtqQueryForm form,
+							  List *fields);
 
 /* asynctasq.queryset, whose values are those of jsonb. */
 extern Oid	atq_queryset_type(void);
