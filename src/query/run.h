@@ -15,8 +15,17 @@
 /* Rows that are held at once, with what is prefetched for them. */
 #define ATQ_QUERY_CHUNK	1000
 
-/* Takes one row's JSON; returns false to have no more. */
+/*
+ * Takes one row's JSON, or its values in the order of the query's columns;
+ * returns false to have no more.  They last until it returns.
+ */
 typedef bool (*AtqQueryVisitor) (Jsonb *row, void *arg);
+typedef bool (*AtqQueryTaker) (const Datum *values, const bool *nulls,
+							   void *arg);
+
+/* Runs the statement and gives each row's values to take. */
+extern void atq_query_run(const AtqQuery *query, AtqQueryTaker take,
+						  void *arg);
 
 /*
  * Runs the statement and gives each row's JSON to visit, prefetched relations
@@ -37,14 +46,20 @@ extern Datum atq_query_array(const AtqQuery *query);
 /* The only value of a one-row result (COUNT, EXISTS); by value. */
 extern Datum atq_query_scalar(const AtqQuery *query, bool *isnull);
 
-/* Runs a statement that has no result; the number of rows it has changed. */
+/* Runs a statement that has no result here; the number of rows it has changed. */
 extern uint64 atq_query_execute(const AtqQuery *query);
 
 /*
  * The plan of a statement, kept by its text and the types of its parameters
- * unless the guard is on.  Below SPI_connect.
+ * unless the guard is on.  Below SPI_connect: it lasts until SPI_finish.
  */
 extern SPIPlanPtr atq_query_plan(const char *sql, int nparams,
 								 const Oid *types, bool guarded);
+
+/* The query's parameters, for SPI; palloc'd. */
+extern ParamListInfo atq_query_params(const AtqQuery *query);
+
+/* A receiver that gives rows to take; palloc'd. */
+extern DestReceiver *atq_query_receiver(AtqQueryTaker take, void *arg);
 
 #endif							/* ATQ_QUERY_RUN_H */
