@@ -563,15 +563,17 @@ static bool
 reset_session(AtqConn *conn)
 {
 	PGTransactionStatusType status = PQtransactionStatus(conn->pg);
+	bool		in_transaction = status == PQTRANS_INTRANS ||
+		status == PQTRANS_INERROR;
 
-	if (!conn->dirty && dlist_is_empty(&conn->jobs) && status != PQTRANS_IDLE)
+	if (!conn->dirty && !in_transaction && dlist_is_empty(&conn->jobs) &&
+		status != PQTRANS_IDLE)
+		return false;
+	if (in_transaction && !send_own(conn, ATQ_OWN_ROLLBACK))
 		return false;
 	if (!conn->dirty)
-		return true;
+		return !in_transaction || PQflush(conn->pg) == 0;
 	conn->dirty = conn->pinned = false;
-	if ((status == PQTRANS_INTRANS || status == PQTRANS_INERROR) &&
-		!send_own(conn, ATQ_OWN_ROLLBACK))
-		return false;
 	return send_own(conn, ATQ_OWN_RESET) && send_own(conn, ATQ_OWN_SETUP) &&
 		send_own(conn, ATQ_OWN_WATCH) && PQflush(conn->pg) == 0;
 }
