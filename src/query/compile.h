@@ -57,6 +57,7 @@ typedef struct AtqQuery
 {
 	AtqQueryModel *model;		/* its relation is closed, but locked */
 	const char *server;			/* where it runs; NULL: here */
+	bool		anywhere;		/* .. because using() says so */
 	char	   *sql;
 	int			nparams;
 	Oid		   *types;			/* of parameters */
