@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 #include "utils/typcache.h"
 
 #include "base/compat.h"
@@ -154,6 +155,22 @@ atq_relkey_unregistered(Relation rel, AttrNumber *columns)
 			return 0;
 	}
 	return n;
+}
+
+void
+atq_relkey_equals(StringInfo sql, Relation rel, AttrNumber column,
+				  const char *row, const char *value)
+{
+	Form_pg_attribute attribute =
+		TupleDescAttr(RelationGetDescr(rel), column - 1);
+	Oid			type = getBaseType(attribute->atttypid);
+
+	generate_operator_clause(sql,
+							 psprintf("%s.%s", row,
+									  quote_identifier(NameStr(attribute->attname))),
+							 attribute->atttypid,
+							 lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr,
+							 value, type);
 }
 
 char *

@@ -9,6 +9,7 @@
 #define ATQ_STORE_RELKEY_H
 
 #include "access/attnum.h"
+#include "lib/stringinfo.h"
 #include "utils/relcache.h"
 
 #include "store/registry.h"
@@ -37,6 +38,15 @@ extern void atq_relkey_check_kind(Relation rel);
  * be a key: it is no scalar, or has no equality operator.
  */
 extern Oid	atq_relkey_type(Relation rel, AttrNumber column);
+
+/*
+ * Appends "row.column = value", where row is an alias of the relation, by the
+ * equality operator of the column's type, which atq_relkey_type has found to
+ * be there.  value is of that type.
+ */
+extern void atq_relkey_equals(StringInfo sql, Relation rel,
+							  AttrNumber column, const char *row,
+							  const char *value);
 
 /* Schema and name, quoted; palloc'd. */
 extern char *atq_relkey_name(Relation rel);

@@ -18,7 +18,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/ruleutils.h"
 #include "utils/typcache.h"
 
 #include "store/registry.h"
@@ -135,10 +134,7 @@ make_remote(Relation rel, const AtqModelPlan *plan, const AttrNumber *columns,
 							plan->array_types, context);
 }
 
-/*
- * "row.column = value1 AND ...", by the equality operators of the columns'
- * types, which atq_relkey_type has found to be there.
- */
+/* "row.column = value1 AND ..." */
 static char *
 key_condition(Relation rel, int nkeys, const AttrNumber *columns,
 			  const char *value)
@@ -148,18 +144,9 @@ key_condition(Relation rel, int nkeys, const AttrNumber *columns,
 	initStringInfo(&sql);
 	for (int i = 0; i < nkeys; i++)
 	{
-		Form_pg_attribute column =
-			TupleDescAttr(RelationGetDescr(rel), columns[i] - 1);
-		Oid			type = getBaseType(column->atttypid);
-
 		appendStringInfoString(&sql, i == 0 ? "" : " AND ");
-		generate_operator_clause(&sql,
-								 psprintf("asynctasq_row.%s",
-										  quote_identifier(NameStr(column->attname))),
-								 column->atttypid,
-								 lookup_type_cache(type,
-												   TYPECACHE_EQ_OPR)->eq_opr,
-								 psprintf("%s%d", value, i + 1), type);
+		atq_relkey_equals(&sql, rel, columns[i], "asynctasq_row",
+						  psprintf("%s%d", value, i + 1));
 	}
 	return sql.data;
 }
