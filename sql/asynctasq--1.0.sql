@@ -676,6 +676,12 @@ CREATE FUNCTION asynctasq.fetch("row" pg_catalog.anyelement, reference asynctasq
 COMMENT ON FUNCTION asynctasq.fetch(pg_catalog.anyelement, asynctasq.msgpack) IS
 'The row that a reference stands for, read now and as the current user; the first argument only gives its type: fetch(NULL::users, reference). NULL for nil, and for a missing row where its model says so. Errors: 42804 the type is no row type, or not that of the model''s table, 22023 the value is not one reference, and as fetch(msgpack).';
 
+CREATE FUNCTION asynctasq.refresh(reference asynctasq.msgpack) RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_refresh'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.refresh(asynctasq.msgpack) IS
+'The row that a reference stands for, in JSON, read now and as the current user. Errors: P0002 the row does not exist, whatever its model says of missing rows, 22023 the value is not one reference, and as fetch(msgpack).';
+
 CREATE FUNCTION asynctasq.fetch_related(reference asynctasq.msgpack, name pg_catalog.text) RETURNS pg_catalog.jsonb
 	AS 'MODULE_PATHNAME', 'atq_sql_fetch_related'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

@@ -61,6 +61,17 @@ SELECT asynctasq.fetch(NULL::orders, jsonb_build_array(r(10)::jsonb)::asynctasq.
 SELECT asynctasq.fetch(NULL::orders, '{"id": 10}'::asynctasq.msgpack);
 SELECT asynctasq.fetch(NULL::orders, r(10, class => 'Nobody'));
 
+-- read again: it must be there
+SELECT asynctasq.refresh(r(10)), asynctasq.refresh(r(11, class => 'View')) ->> 'note' AS view, asynctasq.refresh(NULL) IS NULL AS null_reference;
+SELECT asynctasq.refresh(r(99));
+\set VERBOSITY sqlstate
+SELECT asynctasq.refresh(r(99));
+SELECT asynctasq.refresh(r(99, 'tortoise'));
+\set VERBOSITY default
+SELECT asynctasq.refresh('null');
+SELECT asynctasq.refresh(jsonb_build_array(r(10)::jsonb)::asynctasq.msgpack);
+SELECT asynctasq.refresh(r(10, class => 'Nobody'));
+
 -- along a foreign key: by column, of several columns, by name
 SELECT asynctasq.fetch_related(r(10), 'customer_id') AS customer, asynctasq.fetch_related(r(10), 'Payer') AS payer,
 	asynctasq.fetch_related(r(10), 'the payer') AS by_name;

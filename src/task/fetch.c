@@ -1,17 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * fetch.c
- *	  fetch() and fetch_related(): reading what a lazy argument refers to.
+ *	  fetch(), refresh() and fetch_related(): reading what a lazy argument
+ *	  refers to.
  *
  * A handler's parameter of type msgpack keeps its references.  These functions
  * read their rows when they are wanted, as the current user and under a new
  * snapshot, in the same way as the other parameters are resolved.
  *
+ * refresh() is fetch() of one row that must be there.
+ *
  * fetch_related() follows a foreign key of the row that a reference stands
  * for, by one join of the two tables, planned at each call.  The table that
  * the key refers to need not be a model.
  *
- * Both may run code of users (row security, input functions), so what the
+ * All may run code of users (row security, input functions), so what the
  * registry has given is kept meanwhile.
  *
  *-------------------------------------------------------------------------
@@ -36,6 +39,7 @@ typedef Datum (*Fetcher) (FunctionCallInfo fcinfo, AtqSpan value);
 static Datum fetch_kept(FunctionCallInfo fcinfo, int arg, Fetcher fetch);
 static Datum fetch_json(FunctionCallInfo fcinfo, AtqSpan value);
 static Datum fetch_row(FunctionCallInfo fcinfo, AtqSpan value);
+static Datum refresh(FunctionCallInfo fcinfo, AtqSpan value);
 static Datum fetch_related(FunctionCallInfo fcinfo, AtqSpan value);
 static bool is_nil(AtqSpan value);
 static void match_reference(AtqSpan value, AtqReference *reference);
@@ -65,6 +69,14 @@ atq_sql_fetch_row(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	return fetch_kept(fcinfo, 1, fetch_row);
+}
+
+PG_FUNCTION_INFO_V1(atq_sql_refresh);
+
+Datum
+atq_sql_refresh(PG_FUNCTION_ARGS)
+{
+	return fetch_kept(fcinfo, 0, refresh);
 }
 
 PG_FUNCTION_INFO_V1(atq_sql_fetch_related);
@@ -127,6 +139,20 @@ fetch_row(FunctionCallInfo fcinfo, AtqSpan value)
 	atq_resolve_note(resolution, value);
 	atq_resolve_fetch(resolution);
 	return resolver->row(&reference, type, &fcinfo->isnull, resolver->arg);
+}
+
+static Datum
+refresh(FunctionCallInfo fcinfo, AtqSpan value)
+{
+	AtqResolution *resolution = atq_resolve_begin(ATQ_LOCK_NONE);
+	const AtqResolver *resolver = atq_resolve_resolver(resolution);
+	AtqReference reference;
+
+	match_reference(value, &reference);
+	atq_resolve_require(resolution);
+	atq_resolve_note(resolution, value);
+	atq_resolve_fetch(resolution);
+	PG_RETURN_JSONB_P(resolver->json(&reference, resolver->arg));
 }
 
 static bool

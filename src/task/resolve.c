@@ -88,6 +88,7 @@ typedef struct EntryLink
 struct AtqResolution
 {
 	AtqRowLock	lock;
+	bool		required;		/* a missing row is an error */
 	List	   *targets;
 	MemoryContext context;
 	AtqResolver resolver;
@@ -132,6 +133,8 @@ static void keep_row(AtqResolution *resolution, const Target *target,
 					 Entry *entry, int row, int column);
 static void read_keys(const Target *target, AtqSpan key, Datum *values);
 static void report_key(void *arg);
+static void report_missing(const AtqModel *model, AtqSpan key, int level,
+						   int code);
 static char *key_text(AtqSpan key);
 static Entry *answer(AtqResolution *resolution,
 					 const AtqReference *reference, Target **target);
@@ -150,6 +153,12 @@ atq_resolve_begin(AtqRowLock lock)
 	resolution->resolver.json = resolve_json;
 	resolution->resolver.arg = resolution;
 	return resolution;
+}
+
+void
+atq_resolve_require(AtqResolution *resolution)
+{
+	resolution->required = true;
 }
 
 void
@@ -736,18 +745,21 @@ atq_resolve_locate(const AtqReference *reference, AtqLocation *location)
 void
 atq_resolve_missing(const AtqModel *model, AtqSpan key)
 {
-	bool		discard = model->on_missing == ATQ_MISSING_DISCARD;
-
 	if (model->on_missing == ATQ_MISSING_NULL)
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("\"%s\" with key %s does not exist",
-						model->class_name, key_text(key))));
+		report_missing(model, key, WARNING, ERRCODE_WARNING);
+	else if (model->on_missing == ATQ_MISSING_DISCARD)
+		report_missing(model, key, ERROR, ATQ_ERRCODE_DISCARD);
 	else
-		ereport(ERROR,
-				(errcode(discard ? ATQ_ERRCODE_DISCARD : ERRCODE_NO_DATA_FOUND),
-				 errmsg("\"%s\" with key %s does not exist",
-						model->class_name, key_text(key))));
+		report_missing(model, key, ERROR, ERRCODE_NO_DATA_FOUND);
+}
+
+static void
+report_missing(const AtqModel *model, AtqSpan key, int level, int code)
+{
+	ereport(level,
+			(errcode(code),
+			 errmsg("\"%s\" with key %s does not exist",
+					model->class_name, key_text(key))));
 }
 
 /*
@@ -766,6 +778,9 @@ answer(AtqResolution *resolution, const AtqReference *reference,
 		elog(ERROR, "reference was not fetched");
 	if (entry->found)
 		return entry;
+	if (resolution->required)
+		report_missing((*target)->model, reference->key, ERROR,
+					   ERRCODE_NO_DATA_FOUND);
 	atq_resolve_missing((*target)->model, reference->key);
 	return NULL;
 }

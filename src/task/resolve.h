@@ -27,6 +27,9 @@ typedef struct AtqResolution AtqResolution;
  */
 extern AtqResolution *atq_resolve_begin(AtqRowLock lock);
 
+/* Has a missing row be an error, P0002, whatever its model says. */
+extern void atq_resolve_require(AtqResolution *resolution);
+
 /* Notes every reference in a value; throws where one cannot be resolved. */
 extern void atq_resolve_note(AtqResolution *resolution, AtqSpan value);
 
