@@ -359,7 +359,7 @@ wait_for($node, 'renamed', q{SELECT count(*) = 1 FROM app.log WHERE what = 'dela
 pass('a database that accepts connections again runs its tasks');
 
 # Maintenance of our tables only delays: claimed tasks that it has moved are
-# found again by a sweep.
+# found again.
 super('shop', 'DELETE FROM app.log; DELETE FROM asynctasq.dead_letter');
 load('shop', 2000);
 super('shop', $_)

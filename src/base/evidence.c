@@ -18,7 +18,8 @@
  *	- An attempt of one task is settled as failed.
  *	- Of a call for several tasks nobody knows which of them it was: its note
  *	  is a range of ids, and each task in it runs alone, until the lane has
- *	  nothing left.
+ *	  nothing left.  A worker that ends by itself in such a call leaves the
+ *	  same note.
  *
  * After a clean shutdown the slots mean nothing.
  *
@@ -41,9 +42,9 @@
  *
  * Writers.  A slot's entry is written by its worker alone.  Notes and poisons
  * are made by the postmaster while it has no children; they and marks are
- * removed, and marks made, under AtqShared.lock.  A task_id of 0 says that an
- * entry or note is free; it is written last when one is made, first when one
- * is removed.
+ * removed, and marks and notes of a worker's end made, under AtqShared.lock.
+ * A task_id of 0 says that an entry or note is free; of an entry it is written
+ * last when one is made, first when one is removed.
  *
  *-------------------------------------------------------------------------
  */
@@ -541,6 +542,20 @@ atq_evidence_batch(const AtqSlot *slot, int64 last_id, uint64 signature)
 
 	entry->last_id = last_id;
 	entry->signature = signature;
+}
+
+bool
+atq_evidence_note_batch(const AtqSlot *slot)
+{
+	const Attempt *entry = own_entry(slot);
+
+	if (entry->task_id == 0 || entry->last_id == 0)
+		return false;
+	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	add_note(entry);
+	count_notes();
+	LWLockRelease(atq_shared->lock);
+	return true;
 }
 
 void

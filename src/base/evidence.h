@@ -45,6 +45,12 @@ extern void atq_evidence_begin(const AtqSlot *slot, int64 task_id,
 extern void atq_evidence_batch(const AtqSlot *slot, int64 last_id,
 							   uint64 signature);
 
+/*
+ * The worker ends, but not the server: notes a call for several tasks that is
+ * under way, so that each of them runs alone.  False where there is none.
+ */
+extern bool atq_evidence_note_batch(const AtqSlot *slot);
+
 /* Says that the slot's worker is done with what it said. */
 extern void atq_evidence_end(const AtqSlot *slot);
 
@@ -65,8 +71,9 @@ extern bool atq_evidence_next(Oid database, Oid role, int64 after,
 extern void atq_evidence_settled(Oid database, int64 task_id);
 
 /*
- * True when the server crashed during a call for several tasks of which this
- * may have been one, or one like it, so that it must run alone.  Only where
+ * True when the server crashed or a worker ended during a call for several
+ * tasks of which this may have been one, so that it must run alone, or when
+ * the server crashed with one like it.  Only where
  * tasks do not survive a crash the handler is given, by which one is found
  * that was dispatched since then.
  */

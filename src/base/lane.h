@@ -73,6 +73,7 @@ typedef struct AtqOrphan
 {
 	int64		task_id;
 	int32		queue_id;
+	int			attempt;		/* 0 where it is not known */
 	TimestampTz started_at;
 	AtqOrphanReason reason;
 	bool		settling;		/* it had failed, should_retry was called */
@@ -93,8 +94,8 @@ typedef struct AtqLane
 								 * some, or 0 */
 	int			failures;		/* starts that failed in a row */
 	bool		absent;			/* scanner: the extension is not here */
-	bool		held;			/* scanner: it has said that tasks may not
-								 * run here; only it reads and writes this */
+	bool		held;			/* scanner: it has said that tasks may not run
+								 * here; only it reads and writes this */
 	int			norphans;
 	AtqOrphan	orphans[ATQ_MAX_ORPHANS];
 	pg_atomic_uint32 announcements; /* of all kinds; read without a lock */
@@ -125,8 +126,8 @@ typedef struct AtqSlot
 	TimestampTz idle_since;
 	int64		tasks_done;
 	int64		task_id;		/* running now, or 0 */
-	int64		settling_id;	/* whose attempt ended with another process and
-								 * is being settled, or 0 */
+	int64		settling_id;	/* whose attempt ended with another process
+								 * and is being settled, or 0 */
 	int32		queue_id;
 	int			attempt;		/* of the running task, from 1 */
 	TimestampTz task_started_at;

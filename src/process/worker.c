@@ -15,7 +15,8 @@
  * there the rest of its claim is announced anew, and if it died running a
  * task, the lane is left a note (an orphan) by which the next worker settles
  * that attempt.  So a FATAL error costs the task an attempt, and nothing
- * else.
+ * else.  In a call for several tasks it costs none of them anything, but each
+ * runs alone then.
  *
  * Of a crash of the server the slots do not survive, but the evidence does
  * (base/evidence.c), which workers of the lane settle in the same way.
@@ -88,11 +89,16 @@ static bool careful = false;	/* as of atq_evidence_careful */
 static bool holds_extension = false;
 static uint32 my_role_hash = 0;
 static bool role_is_stale = false;
+static AtqOrphan settling = {0};	/* off the lane's list, while task_id is
+
+									 *
+									 * set */
 static uint32 idle_wait_event = 0;
 
 static bool attach(const AtqWorkerStart *start);
 static void detach(int code, Datum arg);
 static void leave_orphan(void);
+static void add_orphan(const AtqOrphan *orphan);
 static void set_backoff(void);
 static void cancel_task(SIGNAL_ARGS);
 static void quit_in_crash(SIGNAL_ARGS);
@@ -103,6 +109,7 @@ static void apply_settings(void);
 static void run_lane(void);
 static bool should_exit(void);
 static void settle_orphans(void);
+static bool take_orphan(void);
 static bool claim_more(void);
 static void run_next(void);
 static void note_taken_up(void);
@@ -225,18 +232,24 @@ detach(int code, Datum arg)
 static void
 leave_orphan(void)
 {
-	AtqLane    *mine = &atq_shared->lanes[lane];
 	AtqOrphan	orphan;
 
+	if (settling.task_id != 0)
+	{
+		settling.settling = true;
+		add_orphan(&settling);
+	}
 	SpinLockAcquire(&slot->mutex);
 	orphan.task_id = slot->task_id;
 	orphan.queue_id = slot->queue_id;
+	orphan.attempt = slot->attempt;
 	orphan.started_at = slot->task_started_at;
 	orphan.settling = slot->settling;
 	orphan.reason = ATQ_ORPHAN_TERMINATED;
 	if (slot->cancelled_id != 0 && atq_slot_holds(slot, slot->cancelled_id))
 	{
 		orphan.task_id = slot->cancelled_id;
+		orphan.attempt = 0;
 		orphan.reason = ATQ_ORPHAN_CANCELLED;
 	}
 	else if (atq_attempt_timed_out() && !slot->settling)
@@ -244,9 +257,20 @@ leave_orphan(void)
 	SpinLockRelease(&slot->mutex);
 	if (orphan.task_id == 0)
 		return;
+	if (orphan.reason != ATQ_ORPHAN_CANCELLED && !orphan.settling &&
+		atq_evidence_note_batch(slot))
+		return;
+	add_orphan(&orphan);
+}
+
+static void
+add_orphan(const AtqOrphan *orphan)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+
 	SpinLockAcquire(&mine->mutex);
 	if (mine->norphans < ATQ_MAX_ORPHANS)
-		mine->orphans[mine->norphans++] = orphan;
+		mine->orphans[mine->norphans++] = *orphan;
 	SpinLockRelease(&mine->mutex);
 }
 
@@ -404,26 +428,33 @@ should_exit(void)
 static void
 settle_orphans(void)
 {
-	AtqLane    *mine = &atq_shared->lanes[lane];
 	AtqCrashed	crashed = {0};
 
 	while (atq_evidence_next(slot->database, slot->role, crashed.task_id,
 							 &crashed))
 		atq_task_settle_crashed(&worker_runner, &crashed);
 
-	while (mine->norphans > 0)
+	while (take_orphan())
 	{
-		AtqOrphan	orphan;
-		bool		found;
-
-		SpinLockAcquire(&mine->mutex);
-		found = mine->norphans > 0;
-		if (found)
-			orphan = mine->orphans[--mine->norphans];
-		SpinLockRelease(&mine->mutex);
-		if (found)
-			atq_task_settle_orphan(&worker_runner, &orphan);
+		atq_task_settle_orphan(&worker_runner, &settling);
+		settling.task_id = 0;
 	}
+}
+
+static bool
+take_orphan(void)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+	bool		found;
+
+	if (mine->norphans == 0)
+		return false;
+	SpinLockAcquire(&mine->mutex);
+	found = mine->norphans > 0;
+	if (found)
+		settling = mine->orphans[--mine->norphans];
+	SpinLockRelease(&mine->mutex);
+	return found;
 }
 
 /*
@@ -546,7 +577,10 @@ run_next(void)
 	done = atq_task_run(&worker_runner, claim->durable,
 						&claim->candidates[claim->next],
 						claim->count - claim->next, &run);
-	claim->next += done;
+	if (run.moved)
+		atq_claim_release(claim, slot);
+	else
+		claim->next += done;
 	if (run.ended > 0)
 	{
 		double		ms = (GetCurrentTransactionStopTimestamp() - before) /

@@ -232,6 +232,7 @@ atq_storage_read_ready(bool durable, int32 queue_id, int32 priority,
 	{
 		candidates[n].id = DatumGetInt64(get_column(scan.slot, TASK_ID));
 		candidates[n].tid = scan.slot->tts_tid;
+		candidates[n].file = scan.rel->rd_rel->relfilenode;
 		n++;
 	}
 	end_scan(&scan);
@@ -375,7 +376,8 @@ atq_storage_take(bool durable, const AtqCandidate *candidate,
 								 RowExclusiveLock);
 	TupleTableSlot *slot = take_slot(durable, rel);
 	ItemPointerData tid = candidate->tid;
-	volatile AtqTake result = ATQ_TAKE_GONE;
+	volatile AtqTake result = rel->rd_rel->relfilenode == candidate->file ?
+		ATQ_TAKE_GONE : ATQ_TAKE_MOVED;
 
 	PG_TRY();
 	{
@@ -497,6 +499,7 @@ find_in(AtqTable table, AtqTable index, int64 id, AtqCandidate *candidate)
 	{
 		candidate->id = id;
 		candidate->tid = scan.slot->tts_tid;
+		candidate->file = scan.rel->rd_rel->relfilenode;
 	}
 	end_scan(&scan);
 	PopActiveSnapshot();

@@ -45,6 +45,7 @@ typedef struct AtqCandidate
 {
 	int64		id;
 	ItemPointerData tid;
+	Oid			file;			/* the table's relfilenode */
 } AtqCandidate;
 
 /* State for inserting many tasks into one partition. */
@@ -90,6 +91,8 @@ typedef enum AtqTake
 {
 	ATQ_TAKE_DONE,
 	ATQ_TAKE_GONE,				/* or changed, or locked by another */
+	ATQ_TAKE_MOVED,				/* maybe gone, or elsewhere: its table was
+								 * rewritten */
 	ATQ_TAKE_OTHER				/* a task of another handler */
 } AtqTake;
 

@@ -79,6 +79,7 @@ typedef struct Unit
 	bool		suspect;		/* its first task must be alone */
 	bool		foreign;		/* the last row seen is being settled by
 								 * another worker */
+	bool		moved;			/* as in AtqRun */
 	int			nmembers;
 	Member	   *members;		/* room for max_members, or &one */
 	int			max_members;
@@ -104,7 +105,8 @@ typedef struct Split
 typedef struct Absent
 {
 	int64		id;
-	int			number;			/* of the one that a crash ended, else 0 */
+	int			number;			/* or 0: whichever it was */
+	bool		crashed;		/* the server did */
 	TimestampTz started_at;
 	AtqOrphanReason reason;
 	bool		asked;			/* should_retry was called */
@@ -158,6 +160,7 @@ atq_task_run(const AtqRunner *runner, bool durable,
 	run_unit(&unit, &split);
 	run->ended += split.ended;
 	run->batch_size = unit.batch_size;
+	run->moved |= unit.moved;
 	run_all(runner, durable, candidates, split.first_end, run);
 	run_all(runner, durable, candidates + split.second,
 			split.done - split.second, run);
@@ -302,6 +305,9 @@ take_next(Unit *unit)
 		{
 			case ATQ_TAKE_OTHER:
 				return NULL;
+			case ATQ_TAKE_MOVED:
+				unit->moved = true;
+				/* FALLTHROUGH */
 			case ATQ_TAKE_GONE:
 				unit->seen++;
 				break;
@@ -766,6 +772,7 @@ atq_task_settle_orphan(const AtqRunner *runner, const AtqOrphan *orphan)
 						   told ? "task was told to stop" :
 						   "worker was terminated while it ran the task");
 	absent.id = orphan->task_id;
+	absent.number = orphan->attempt;
 	absent.started_at = orphan->started_at;
 	absent.reason = orphan->reason;
 	absent.asked = orphan->settling;
@@ -787,6 +794,7 @@ atq_task_settle_crashed(const AtqRunner *runner, const AtqCrashed *crashed)
 						   "server crashed while running");
 	absent.id = crashed->task_id;
 	absent.number = crashed->attempt;
+	absent.crashed = true;
 	absent.started_at = crashed->started_at;
 	absent.evidence = true;
 	if (!settle_absent(runner, &absent, failure))
@@ -841,7 +849,7 @@ settle_absent(const AtqRunner *runner, const Absent *absent,
 	if (found)
 	{
 		attempt->called = true;
-		attempt->crashed = absent->number != 0;
+		attempt->crashed = absent->crashed;
 		attempt->cancelled = absent->reason == ATQ_ORPHAN_CANCELLED;
 		attempt->timed_out = absent->reason == ATQ_ORPHAN_TIMEOUT;
 		attempt->asked = absent->asked;

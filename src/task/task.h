@@ -17,6 +17,8 @@ typedef struct AtqRun
 {
 	int			ended;			/* tasks that were not gone or held by another */
 	int			batch_size;		/* of the handler called, or 0 */
+	bool		moved;			/* some were not where they had been, because
+								 * their table was rewritten */
 } AtqRun;
 
 /*

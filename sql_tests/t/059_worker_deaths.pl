@@ -1,0 +1,120 @@
+# What workers leave behind when they end under their tasks, and when a table
+# is rewritten under them, is neither lost nor held against the wrong task.
+
+use strict;
+use warnings;
+
+use AtqTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_cluster('main',
+	'asynctasq.workers_per_lane' => '1',
+	'asynctasq.worker_idle_timeout' => '1h',
+	'asynctasq.cancel_grace' => '50ms',
+	'asynctasq.sweep_interval' => '1d');
+create_tenant($node, 'shop', 'app');
+create_test_functions($node, 'shop');
+
+app($node, 'shop', 'app', q{
+	CREATE TABLE calls (seq bigserial, ids int[]);
+	CREATE TABLE effects (n int);
+	CREATE FUNCTION end_worker() RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_terminate_backend(pg_backend_pid());
+		PERFORM pg_sleep(3600);
+		RETURN true;
+	END $$;
+	CREATE FUNCTION work_many(n int[], what text[]) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM app.end_worker() WHERE 'end' = ANY (what);
+		PERFORM test.atq_test_fatal() WHERE 'fatal' = ANY (what);
+		PERFORM test.atq_test_swallow_cancel() WHERE 'swallow' = ANY (what);
+		INSERT INTO app.calls (ids) VALUES (n);
+	END $$;
+	CREATE FUNCTION work(n int, what text) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM app.end_worker() WHERE what = 'end';
+		PERFORM pg_advisory_xact_lock(42) WHERE what = 'await';
+		INSERT INTO app.effects VALUES (n);
+	END $$;
+	CREATE FUNCTION ask_and_end(task jsonb, error jsonb) RETURNS boolean LANGUAGE sql RETURN app.end_worker();
+	CREATE FUNCTION notify_and_end(task jsonb, error jsonb) RETURNS void LANGUAGE sql
+		BEGIN ATOMIC SELECT app.end_worker(); END;
+	SELECT asynctasq.create_queue('safe', durable => true);
+	SELECT asynctasq.register_handler('batched', 'work_many(int[], text[])', max_attempts => 1, batch_size => 8);
+	SELECT asynctasq.register_handler('work', 'work(int, text)', max_attempts => 2, retry_delay => '0 s');
+	SELECT asynctasq.register_handler('asks', 'work(int, text)', max_attempts => 2, retry_delay => '0 s',
+		should_retry => 'ask_and_end(jsonb, jsonb)');
+	SELECT asynctasq.register_handler('tells', 'work(int, text)', max_attempts => 1,
+		on_failure => 'notify_and_end(jsonb, jsonb)');});
+
+sub dispatch
+{
+	my ($handler, $options, @what) = @_;
+	my $n = 0;
+	my $values = join ', ', map { $n++; "($n, '$_')" } @what;
+
+	$node->safe_psql('shop', 'TRUNCATE app.calls, app.effects; DELETE FROM asynctasq.dead_letter');
+	return app($node, 'shop', 'app', qq{
+		SELECT asynctasq.dispatch('$handler', asynctasq.args('n', n, 'what', what) $options)
+		FROM (VALUES $values) AS t (n, what) ORDER BY n;});
+}
+
+sub settled
+{
+	return wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.tasks');
+}
+
+my $dead = q{SELECT string_agg(concat_ws(' ', args ->> 'n', attempt, error ->> 'sqlstate'), ', ' ORDER BY id)
+	FROM asynctasq.dead_letters};
+
+# Whichever task of a batch it was, it is found when they run alone.
+foreach my $end ([ 'end', '57P01' ], [ 'fatal', '57P01' ], [ 'swallow', '57014' ])
+{
+	foreach my $queue ('default', 'safe')
+	{
+		my ($how, $sqlstate) = @$end;
+
+		dispatch('batched', ", queue => '$queue', timeout => '200 ms'", 'fine', 'fine', $how, 'fine');
+		settled();
+		query_is($node, 'shop', $dead, "3 1 $sqlstate", "a batch whose worker ends ($how, $queue): only its cause is charged");
+		query_is($node, 'shop', q{SELECT string_agg(ids::text, ' ' ORDER BY seq) FROM app.calls},
+			'{1} {2} {4}', "($how, $queue): the others run alone, once");
+	}
+}
+
+# A worker that ends while it settles what another one has left.
+dispatch('asks', '', 'end', 'fine');
+settled();
+query_is($node, 'shop', $dead, '1 2 57P01', 'a worker that ends in should_retry of an orphan: each attempt counts once');
+query_is($node, 'shop', 'SELECT string_agg(n::text, $$ $$) FROM app.effects', '2', 'the next task runs, once');
+dispatch('tells', '', 'end', 'fine');
+settled();
+query_is($node, 'shop', $dead, '1 1 57P01', 'a worker that ends in on_failure of an orphan: the attempt counts once');
+query_is($node, 'shop', 'SELECT string_agg(n::text, $$ $$) FROM app.effects', '2', 'the next task runs, once');
+
+# Claimed tasks whose places have changed are found again, without a sweep.
+# The first one, under way, holds the table.
+foreach my $command ('VACUUM FULL asynctasq.task_unlogged', 'CLUSTER asynctasq.task_unlogged USING task_unlogged_id')
+{
+	my $session = $node->background_psql('shop');
+
+	$session->query_safe('SELECT pg_advisory_lock(42)');
+	app($node, 'shop', 'app', q{SELECT asynctasq.pause_queue('default')});
+	dispatch('work', '', 'await', ('fine') x 10);
+	# the others move up
+	$node->safe_psql('shop', 'DELETE FROM asynctasq.task WHERE id = (SELECT min(id) + 1 FROM asynctasq.task)');
+	app($node, 'shop', 'app', q{SELECT asynctasq.resume_queue('default')});
+	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task = 'work'});
+	my $rewriting = $node->background_psql('shop');
+	$rewriting->query_until(qr/go/, "\\echo go\n$command;\n");
+	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'});
+	$session->quit;
+	settled();
+	query_is($node, 'shop', 'SELECT count(*), count(DISTINCT n) FROM app.effects', '10|10', "$command: claimed tasks run, once");
+	$rewriting->quit;
+}
+
+$node->stop;
+done_testing();
