@@ -6,6 +6,8 @@ CREATE EXTENSION IF NOT EXISTS asynctasq;
 RESET client_min_messages;
 \set SHOW_CONTEXT never
 \set VERBOSITY terse
+\getenv abs_builddir PG_ABS_BUILDDIR
+\set file :abs_builddir '/results/queryset_chain.data'
 
 CREATE ROLE regress_atq_chain LOGIN;
 GRANT USAGE ON SCHEMA asynctasq TO regress_atq_chain;
@@ -186,8 +188,16 @@ FROM unnest(ARRAY[
     '{"class": "User", "flat": true, "values_list": []}', '{"class": "User", "flat": true, "values_list": ["a", "b"]}',
     '{"class": "User", "flat": 1, "values_list": ["a"]}', '{"class": "User", "select_related": true}', '{"class": "User", "prefetch_related": [null]}'
     ]) AS input;
--- the binary form
+-- the binary form, that of jsonb, checked too
 SELECT bool_and(queryset_send(qs) = jsonb_send(qs::jsonb)) AS that_of_jsonb FROM sets;
+RESET SESSION AUTHORIZATION;
+CREATE TABLE copied (LIKE sets);
+COPY sets TO :'file' (FORMAT binary);
+COPY copied FROM :'file' (FORMAT binary);
+SELECT count(*) AS same FROM sets JOIN copied ON sets.qs::jsonb = copied.qs::jsonb;
+COPY (SELECT '{"class": "User", "slice": [0, 1, 2]}'::jsonb) TO :'file' (FORMAT binary);
+COPY copied FROM :'file' (FORMAT binary);
+SET SESSION AUTHORIZATION regress_atq_chain;
 -- no operators, but those of jsonb
 SELECT refusal('SELECT asynctasq.objects(''a'') = asynctasq.objects(''a'')');
 SELECT objects('a')::jsonb = objects('a')::jsonb AS equal, objects('User')::jsonb ->> 'class' AS class;
