@@ -237,6 +237,16 @@ atq_build_column(AtqSource *table, AttrNumber column)
 	return expression;
 }
 
+AtqExpression *
+atq_build_text(char *sql, Oid type)
+{
+	AtqExpression *expression = palloc0(sizeof(AtqExpression));
+
+	expression->sql = sql;
+	expression->type = type;
+	return expression;
+}
+
 List *
 atq_build_key(AtqSource *table)
 {

@@ -91,6 +91,22 @@ typedef struct AtqPath
 extern Relation atq_build_open(AtqBuild *build, Oid relation,
 							   const char **class_name);
 
+/* A member of a condition that is about a field. */
+typedef struct AtqLookup
+{
+	char	   *text;			/* "author__name__in", for messages */
+	AtqPath		path;
+	char	  **names;			/* what follows the path */
+	int			n;
+	JsonbValue	value;
+} AtqLookup;
+
+typedef struct AtqCondition
+{
+	char	   *sql;			/* NULL: there is none */
+	bool		nullable;
+} AtqCondition;
+
 /* "a__b" as names; *n of them, palloc'd. */
 extern char **atq_build_split(const char *path, int *n);
 
@@ -114,6 +130,9 @@ extern char *atq_build_from(const AtqScope *scope);
 
 /* A column of a table; type as declared. */
 extern AtqExpression *atq_build_column(AtqSource *table, AttrNumber column);
+
+/* Any text, which cannot be NULL. */
+extern AtqExpression *atq_build_text(char *sql, Oid type);
 
 /* The key of a table: of AtqExpression *. */
 extern List *atq_build_key(AtqSource *table);
@@ -149,6 +168,13 @@ extern JsonbValue *atq_build_f(const JsonbValue *json);
 extern AtqExpression *atq_build_expression(AtqSource *table,
 										   const JsonbValue *operand,
 										   const char *field);
+
+/* A lookup whose path leads to columns. */
+extern AtqCondition atq_build_lookup(AtqLookup *lookup);
+
+/* Throws 22P02: the lookup's value must be something else. */
+extern void atq_build_refuse_value(const AtqLookup *lookup,
+								   const char *what) atq_noreturn;
 
 /* True for the names of lookups and transforms. */
 extern bool atq_build_is_lookup(const char *name);

@@ -23,62 +23,27 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
-#include "query/build.h"
-#include "query/compile.h"
-
-/* The select list of a statement. */
-typedef struct Select
-{
-	AtqScope   *scope;
-	StringInfoData sql;
-	List	   *expressions;	/* of AtqExpression * */
-} Select;
+#include "query/select.h"
 
 static AtqBuild *begin(const AtqQuerySet *set, LOCKMODE lock);
 static void refuse_guarded(const AtqBuild *build) atq_noreturn;
 static AtqScope *set_scope(AtqBuild *build, const AtqQuerySet *set,
 						   AtqQueryModel *model);
-static AtqQuery *finish(AtqBuild *build, char *sql, const Select *select);
-static int	select_expression(Select *select, AtqExpression *expression);
-static AtqOutput *make_output(AtqOutputKind kind, const char *name);
-static AtqOutput *column_output(Select *select, AtqExpression *expression,
-								const char *name);
-static AtqOutput *select_form(Select *select, const AtqQuerySet *set);
-static AtqOutput *select_model(Select *select, const AtqQuerySet *set);
-static AtqOutput *select_fields(Select *select, const AtqQuerySet *set);
-static void select_field(Select *select, AtqOutput *output, const char *name);
-static void select_annotations(Select *select, AtqOutput *output);
-static void select_columns(Select *select, AtqOutput *output,
-						   AtqSource *table, const bool *wanted);
-static bool *wanted_columns(const AtqQuerySet *set, AtqSource *table);
-static void mark_columns(AtqSource *table, List *names, bool *wanted,
-						 bool mark);
-static void select_related(Select *select, AtqOutput *output,
-						   AtqSource *table, List *paths);
-static void select_one_related(Select *select, AtqOutput *output,
-							   AtqSource *table, const char *name,
-							   List *further);
-static List *further_paths(List *paths, const char *name);
-static char *first_name(const char *path);
-static void select_attributes(Select *select, const AtqQuerySet *set);
-static void select_key(Select *select);
-static List *make_prefetches(Select *select, List *paths);
+static AtqQuery *finish(AtqBuild *build, char *sql, const AtqSelect *select);
 static char *tail(AtqBuild *build, AtqScope *scope, const AtqQuerySet *set,
-				  Select *select, bool ordered);
+				  AtqSelect *select, bool ordered);
 static char *group_clause(AtqScope *scope, const AtqQuerySet *set);
 static char *order_clause(AtqScope *scope, const AtqQuerySet *set,
-						  Select *select);
+						  AtqSelect *select);
 static char *distinct_clause(AtqScope *scope, const AtqQuerySet *set);
 static char *slice_clause(AtqBuild *build, const AtqQuerySet *set);
 static char *limit_param(AtqBuild *build, int64 value);
 static char *statement(AtqBuild *build, AtqScope *scope,
-					   const AtqQuerySet *set, Select *select);
+					   const AtqQuerySet *set, AtqSelect *select);
 static bool is_restricted(const AtqQuerySet *set);
 static AtqQuery *compile_count(const AtqQuerySet *set);
 static AtqQuery *compile_exists(const AtqQuerySet *set);
 static AtqQuery *compile_delete(const AtqQuerySet *set);
-static AtqExpression *make_expression(char *sql, Oid type);
-static void begin_select(Select *select, AtqScope *scope);
 static AtqExpression *aggregate_apart(AtqBuild *build,
 									  const AtqQuerySet *set,
 									  const AtqAnnotation *annotation,
@@ -107,7 +72,7 @@ atq_query_compile(const AtqQuerySet *set, AtqQueryPurpose purpose)
 {
 	AtqBuild   *build;
 	AtqScope   *scope;
-	Select		select;
+	AtqSelect	select;
 	AtqQuery   *query;
 	AtqOutput  *output = NULL;
 	List	   *prefetches = NIL;
@@ -125,7 +90,7 @@ atq_query_compile(const AtqQuerySet *set, AtqQueryPurpose purpose)
 	}
 	build = begin(set, AccessShareLock);
 	scope = set_scope(build, set, build->model);
-	begin_select(&select, scope);
+	atq_select_begin(&select, scope);
 	if (purpose != ATQ_QUERY_OBJECTS && set->grouped)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -133,17 +98,17 @@ atq_query_compile(const AtqQuerySet *set, AtqQueryPurpose purpose)
 						set->class_name)));
 	if (purpose == ATQ_QUERY_OBJECTS)
 	{
-		output = select_form(&select, set);
+		output = atq_select_form(&select, set);
 		if (set->prefetch_related != NIL && set->form != ATQ_FORM_MODEL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("prefetch_related() does not go with values()")));
-		prefetches = make_prefetches(&select, set->prefetch_related);
+		prefetches = atq_select_prefetches(&select, set->prefetch_related);
 	}
 	else if (purpose == ATQ_QUERY_ROWS)
-		select_attributes(&select, set);
+		atq_select_attributes(&select, set);
 	else
-		select_key(&select);
+		atq_select_key(&select);
 	query = finish(build, statement(build, scope, set, &select), &select);
 	query->output = output;
 	query->prefetches = prefetches;
@@ -203,7 +168,7 @@ set_scope(AtqBuild *build, const AtqQuerySet *set, AtqQueryModel *model)
 
 /* Takes what has been built; closes the relations. */
 static AtqQuery *
-finish(AtqBuild *build, char *sql, const Select *select)
+finish(AtqBuild *build, char *sql, const AtqSelect *select)
 {
 	AtqQuery   *query = palloc0(sizeof(AtqQuery));
 	ListCell   *lc;
@@ -230,365 +195,10 @@ finish(AtqBuild *build, char *sql, const Select *select)
 	return query;
 }
 
-static void
-begin_select(Select *select, AtqScope *scope)
-{
-	select->scope = scope;
-	select->expressions = NIL;
-	initStringInfo(&select->sql);
-}
-
-static AtqExpression *
-make_expression(char *sql, Oid type)
-{
-	AtqExpression *expression = palloc0(sizeof(AtqExpression));
-
-	expression->sql = sql;
-	expression->type = type;
-	return expression;
-}
-
-/* The number of its column, from 0; each expression stands there once. */
-static int
-select_expression(Select *select, AtqExpression *expression)
-{
-	ListCell   *lc;
-
-	foreach(lc, select->expressions)
-	{
-		if (strcmp(((AtqExpression *) lfirst(lc))->sql, expression->sql) == 0)
-			return foreach_current_index(lc);
-	}
-	appendStringInfo(&select->sql, "%s%s", select->sql.len == 0 ? "" : ", ",
-					 expression->sql);
-	select->expressions = lappend(select->expressions, expression);
-	return list_length(select->expressions) - 1;
-}
-
-static AtqOutput *
-make_output(AtqOutputKind kind, const char *name)
-{
-	AtqOutput  *output = palloc0(sizeof(AtqOutput));
-
-	output->kind = kind;
-	output->name = name;
-	output->column = -1;
-	return output;
-}
-
-static AtqOutput *
-column_output(Select *select, AtqExpression *expression, const char *name)
-{
-	AtqOutput  *output = make_output(ATQ_OUTPUT_COLUMN, name);
-
-	output->column = select_expression(select, expression);
-	output->type = expression->type;
-	return output;
-}
-
-static AtqOutput *
-select_form(Select *select, const AtqQuerySet *set)
-{
-	return set->form == ATQ_FORM_MODEL ? select_model(select, set) :
-		select_fields(select, set);
-}
-
-static AtqOutput *
-select_model(Select *select, const AtqQuerySet *set)
-{
-	AtqOutput  *output = make_output(ATQ_OUTPUT_OBJECT, NULL);
-	AtqSource  *root = select->scope->root;
-
-	select_columns(select, output, root, wanted_columns(set, root));
-	select_annotations(select, output);
-	select_related(select, output, root, set->select_related);
-	return output;
-}
-
-static AtqOutput *
-select_fields(Select *select, const AtqQuerySet *set)
-{
-	AtqOutput  *output = make_output(set->form == ATQ_FORM_VALUES ?
-									 ATQ_OUTPUT_OBJECT : ATQ_OUTPUT_LIST,
-									 NULL);
-	ListCell   *lc;
-
-	if (set->fields == NIL)
-		select_columns(select, output, select->scope->root, NULL);
-	foreach(lc, set->fields)
-		select_field(select, output, lfirst(lc));
-	select_annotations(select, output);
-	if (set->form != ATQ_FORM_FLAT)
-		return output;
-	if (list_length(output->parts) < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("values_list() with flat needs one field")));
-	return linitial(output->parts);
-}
-
-/* Several columns of a key are a list. */
-static void
-select_field(Select *select, AtqOutput *output, const char *name)
-{
-	List	   *columns = atq_build_columns(select->scope->root, name);
-	AtqOutput  *part = make_output(ATQ_OUTPUT_LIST, name);
-	ListCell   *lc;
-
-	if (list_length(columns) == 1)
-		part = column_output(select, linitial(columns), name);
-	else
-	{
-		foreach(lc, columns)
-			part->parts = lappend(part->parts,
-								  column_output(select, lfirst(lc), NULL));
-	}
-	output->parts = lappend(output->parts, part);
-}
-
-/* Those that were not asked for by name. */
-static void
-select_annotations(Select *select, AtqOutput *output)
-{
-	ListCell   *lc;
-
-	foreach(lc, select->scope->annotations)
-	{
-		AtqAnnotation *annotation = lfirst(lc);
-		bool		asked = false;
-		ListCell   *part;
-
-		foreach(part, output->parts)
-			asked = asked ||
-				strcmp(((AtqOutput *) lfirst(part))->name,
-					   annotation->name) == 0;
-		if (!asked)
-			output->parts = lappend(output->parts,
-									column_output(select,
-												  atq_build_annotation(select->scope->root,
-																	   annotation),
-												  annotation->name));
-	}
-}
-
-/* wanted NULL: all. */
-static void
-select_columns(Select *select, AtqOutput *output, AtqSource *table,
-			   const bool *wanted)
-{
-	TupleDesc	desc = RelationGetDescr(table->rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(desc, i);
-
-		if (column->attisdropped || (wanted != NULL && !wanted[i]))
-			continue;
-		output->parts = lappend(output->parts,
-								column_output(select,
-											  atq_build_column(table, i + 1),
-											  pstrdup(NameStr(column->attname))));
-	}
-}
-
-/* By number, from 0; NULL: all. */
-static bool *
-wanted_columns(const AtqQuerySet *set, AtqSource *table)
-{
-	int			natts = RelationGetDescr(table->rel)->natts;
-	bool	   *wanted;
-	AtqQueryModel *model = table->scope->build->model;
-
-	if (set->only == NIL && set->defer == NIL)
-		return NULL;
-	wanted = palloc(natts * sizeof(bool));
-	memset(wanted, set->only == NIL, natts * sizeof(bool));
-	mark_columns(table, set->only, wanted, true);
-	mark_columns(table, set->defer, wanted, false);
-	for (int i = 0; i < model->nkeys; i++)
-		wanted[model->keys[i] - 1] = true;
-	return wanted;
-}
-
-static void
-mark_columns(AtqSource *table, List *names, bool *wanted, bool mark)
-{
-	AtqQueryModel *model = table->scope->build->model;
-	ListCell   *lc;
-
-	foreach(lc, names)
-	{
-		const char *name = lfirst(lc);
-
-		if (strcmp(name, "pk") != 0)
-			wanted[atq_field_written(model, name) - 1] = mark;
-	}
-}
-
-/* The rows that paths lead to, nested under the names of relations. */
-static void
-select_related(Select *select, AtqOutput *output, AtqSource *table,
-			   List *paths)
-{
-	List	   *done = NIL;
-	ListCell   *lc;
-	ListCell   *other;
-
-	check_stack_depth();
-	foreach(lc, paths)
-	{
-		char	   *name = first_name(lfirst(lc));
-		bool		repeated = false;
-
-		foreach(other, done)
-			repeated = repeated || strcmp(lfirst(other), name) == 0;
-		if (repeated)
-			continue;
-		done = lappend(done, name);
-		select_one_related(select, output, table, name,
-						   further_paths(paths, name));
-	}
-}
-
-static void
-select_one_related(Select *select, AtqOutput *output, AtqSource *table,
-				   const char *name, List *further)
-{
-	AtqFieldRelation *relation = atq_field_relation(table->rel, name);
-	AtqOutput  *part = make_output(ATQ_OUTPUT_OBJECT, name);
-	AtqSource  *other;
-	ListCell   *lc;
-
-	if (relation == NULL)
-		atq_field_missing(table->rel, table->class_name, name, NIL);
-	if (relation->many)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("\"%s\" leads to many rows of \"%s\"", name,
-						get_rel_name(relation->other)),
-				 errhint("Use prefetch_related().")));
-	other = atq_build_join(table, relation);
-	select_columns(select, part, other, NULL);
-	if (other->optional)
-		part->column = select_expression(select,
-										 atq_build_column(other,
-														  relation->to[0]));
-	select_related(select, part, other, further);
-	foreach(lc, output->parts)
-	{
-		AtqOutput  *column = lfirst(lc);
-
-		if (column->name != NULL && strcmp(column->name, name) == 0)
-			output->parts = foreach_delete_current(output->parts, lc);
-	}
-	output->parts = lappend(output->parts, part);
-}
-
-/* What follows the name in the paths that begin with it. */
-static List *
-further_paths(List *paths, const char *name)
-{
-	Size		len = strlen(name);
-	List	   *further = NIL;
-	ListCell   *lc;
-
-	foreach(lc, paths)
-	{
-		char	   *path = lfirst(lc);
-
-		if (strncmp(path, name, len) == 0 && path[len] == '_' &&
-			path[len + 1] == '_')
-			further = lappend(further, path + len + 2);
-	}
-	return further;
-}
-
-static char *
-first_name(const char *path)
-{
-	int			n;
-
-	return atq_build_split(path, &n)[0];
-}
-
-/* All attributes of the relation, by number. */
-static void
-select_attributes(Select *select, const AtqQuerySet *set)
-{
-	AtqSource  *root = select->scope->root;
-	TupleDesc	desc = RelationGetDescr(root->rel);
-	bool	   *wanted = wanted_columns(set, root);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		AtqExpression *expression;
-
-		if (TupleDescAttr(desc, i)->attisdropped)
-			expression = make_expression("NULL::pg_catalog.int4", INT4OID);
-		else
-		{
-			expression = atq_build_column(root, i + 1);
-			if (wanted != NULL && !wanted[i])
-				expression->sql = psprintf("NULL::%s",
-										   format_type_be_qualified(expression->type));
-		}
-		appendStringInfo(&select->sql, "%s%s",
-						 select->sql.len == 0 ? "" : ", ", expression->sql);
-		select->expressions = lappend(select->expressions, expression);
-	}
-}
-
-static void
-select_key(Select *select)
-{
-	ListCell   *lc;
-
-	foreach(lc, atq_build_key(select->scope->root))
-		(void) select_expression(select, lfirst(lc));
-}
-
-static List *
-make_prefetches(Select *select, List *paths)
-{
-	AtqSource  *root = select->scope->root;
-	List	   *prefetches = NIL;
-	List	   *done = NIL;
-	ListCell   *lc;
-	ListCell   *other;
-
-	foreach(lc, paths)
-	{
-		char	   *name = first_name(lfirst(lc));
-		AtqFieldRelation *relation = atq_field_relation(root->rel, name);
-		AtqPrefetch *prefetch;
-		bool		repeated = false;
-
-		foreach(other, done)
-			repeated = repeated || strcmp(lfirst(other), name) == 0;
-		if (repeated)
-			continue;
-		if (relation == NULL)
-			atq_field_missing(root->rel, root->class_name, name, NIL);
-		done = lappend(done, name);
-		prefetch = palloc0(sizeof(AtqPrefetch));
-		prefetch->relation = relation;
-		prefetch->nested = further_paths(paths, name);
-		for (int i = 0; i < relation->nkeys; i++)
-		{
-			AtqExpression *column = atq_build_column(root, relation->from[i]);
-
-			prefetch->columns[i] = select_expression(select, column);
-			prefetch->types[i] = getBaseType(column->type);
-		}
-		prefetches = lappend(prefetches, prefetch);
-	}
-	return prefetches;
-}
-
 /* SELECT .. FROM .. and all that follows. */
 static char *
 statement(AtqBuild *build, AtqScope *scope, const AtqQuerySet *set,
-		  Select *select)
+		  AtqSelect *select)
 {
 	char	   *distinct = distinct_clause(scope, set);
 	char	   *rest = tail(build, scope, set, select, true);
@@ -602,7 +212,7 @@ statement(AtqBuild *build, AtqScope *scope, const AtqQuerySet *set,
  * get further columns, which an order needs.
  */
 static char *
-tail(AtqBuild *build, AtqScope *scope, const AtqQuerySet *set, Select *select,
+tail(AtqBuild *build, AtqScope *scope, const AtqQuerySet *set, AtqSelect *select,
 	 bool ordered)
 {
 	char	   *where = atq_build_conditions(scope->root, set->where, false);
@@ -638,7 +248,7 @@ group_clause(AtqScope *scope, const AtqQuerySet *set)
 
 /* SELECT DISTINCT wants to see what it is ordered by. */
 static char *
-order_clause(AtqScope *scope, const AtqQuerySet *set, Select *select)
+order_clause(AtqScope *scope, const AtqQuerySet *set, AtqSelect *select)
 {
 	StringInfoData sql;
 	ListCell   *lc;
@@ -654,7 +264,7 @@ order_clause(AtqScope *scope, const AtqQuerySet *set, Select *select)
 		if (descending)
 			name++;
 		if (strcmp(name, "?") == 0)
-			columns = list_make1(make_expression("pg_catalog.random()",
+			columns = list_make1(atq_build_text("pg_catalog.random()",
 												 FLOAT8OID));
 		else
 			columns = atq_build_columns(scope->root, name);
@@ -663,7 +273,7 @@ order_clause(AtqScope *scope, const AtqQuerySet *set, Select *select)
 			AtqExpression *expression = lfirst(column);
 
 			if (set->distinct && select != NULL)
-				(void) select_expression(select, expression);
+				(void) atq_select_expression(select, expression);
 			appendStringInfo(&sql, "%s%s%s",
 							 sql.len == 0 ? " ORDER BY " : ", ",
 							 expression->sql,
@@ -730,14 +340,14 @@ compile_count(const AtqQuerySet *set)
 {
 	AtqBuild   *build = begin(set, AccessShareLock);
 	AtqScope   *scope = set_scope(build, set, build->model);
-	Select		count;
-	Select		inner;
+	AtqSelect	count;
+	AtqSelect	inner;
 	char	   *sql;
 
-	begin_select(&count, scope);
-	begin_select(&inner, scope);
-	(void) select_expression(&count,
-							 make_expression("pg_catalog.count(*)", INT8OID));
+	atq_select_begin(&count, scope);
+	atq_select_begin(&inner, scope);
+	(void) atq_select_expression(&count,
+							 atq_build_text("pg_catalog.count(*)", INT8OID));
 	if (!is_restricted(set))
 	{
 		char	   *rest = tail(build, scope, set, NULL, false);
@@ -748,9 +358,9 @@ compile_count(const AtqQuerySet *set)
 	else
 	{
 		if (set->distinct && set->distinct_on == NIL)
-			(void) select_form(&inner, set);
+			(void) atq_select_form(&inner, set);
 		else
-			(void) select_expression(&inner, make_expression("1", INT4OID));
+			(void) atq_select_expression(&inner, atq_build_text("1", INT4OID));
 		sql = psprintf("SELECT %s FROM (%s) AS asynctasq_set",
 					   count.sql.data, statement(build, scope, set, &inner));
 	}
@@ -762,18 +372,18 @@ compile_exists(const AtqQuerySet *set)
 {
 	AtqBuild   *build = begin(set, AccessShareLock);
 	AtqScope   *scope = set_scope(build, set, build->model);
-	Select		exists;
-	Select		inner;
+	AtqSelect	exists;
+	AtqSelect	inner;
 	char	   *rest;
 	char	   *sql;
 
-	begin_select(&exists, scope);
-	begin_select(&inner, scope);
-	(void) select_expression(&inner, make_expression("1", INT4OID));
+	atq_select_begin(&exists, scope);
+	atq_select_begin(&inner, scope);
+	(void) atq_select_expression(&inner, atq_build_text("1", INT4OID));
 	rest = tail(build, scope, set, NULL, false);
 	sql = psprintf("EXISTS (SELECT 1 FROM %s%s)", atq_build_from(scope),
 				   rest);
-	(void) select_expression(&exists, make_expression(sql, BOOLOID));
+	(void) atq_select_expression(&exists, atq_build_text(sql, BOOLOID));
 	return finish(build, psprintf("SELECT %s", sql), &exists);
 }
 
@@ -784,7 +394,7 @@ atq_build_subquery(AtqBuild *build, const AtqQuerySet *set, List **columns)
 												AccessShareLock);
 	AtqQueryModel *outer = build->model;
 	AtqScope   *scope;
-	Select		select;
+	AtqSelect	select;
 	char	   *sql;
 
 	check_stack_depth();
@@ -798,11 +408,11 @@ atq_build_subquery(AtqBuild *build, const AtqQuerySet *set, List **columns)
 	model->guarded = model->guarded || outer->guarded;
 	build->model = model;
 	scope = set_scope(build, set, model);
-	begin_select(&select, scope);
+	atq_select_begin(&select, scope);
 	if (set->form == ATQ_FORM_MODEL)
-		select_key(&select);
+		atq_select_key(&select);
 	else
-		(void) select_form(&select, set);
+		(void) atq_select_form(&select, set);
 	sql = statement(build, scope, set, &select);
 	outer->guarded = model->guarded;
 	build->model = outer;
@@ -815,11 +425,11 @@ atq_query_aggregate(const AtqQuerySet *set, const Jsonb *aggregates)
 {
 	AtqBuild   *build = begin(set, AccessShareLock);
 	AtqScope   *scope = set_scope(build, set, build->model);
-	AtqOutput  *output = make_output(ATQ_OUTPUT_OBJECT, NULL);
+	AtqOutput  *output = atq_select_output(ATQ_OUTPUT_OBJECT, NULL);
 	JsonbIterator *it = JsonbIteratorInit((JsonbContainer *) &aggregates->root);
 	JsonbIteratorToken token;
 	JsonbValue	part;
-	Select		select;
+	AtqSelect	select;
 	char	   *where;
 	AtqQuery   *query;
 
@@ -832,7 +442,7 @@ atq_query_aggregate(const AtqQuerySet *set, const Jsonb *aggregates)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("aggregates must be an object of names and functions")));
-	begin_select(&select, scope);
+	atq_select_begin(&select, scope);
 	while ((token = JsonbIteratorNext(&it, &part, true)) != WJB_DONE)
 	{
 		AtqAnnotation annotation;
@@ -843,7 +453,7 @@ atq_query_aggregate(const AtqQuerySet *set, const Jsonb *aggregates)
 		(void) JsonbIteratorNext(&it, &part, true);
 		annotation.expression = &part;
 		output->parts = lappend(output->parts,
-								column_output(&select,
+								atq_select_column(&select,
 											  aggregate_one(build, scope, set,
 															&annotation),
 											  annotation.name));
@@ -1100,11 +710,11 @@ atq_query_prefetch(const AtqQuery *parent, const AtqPrefetch *prefetch,
 {
 	AtqBuild   *build = palloc0(sizeof(AtqBuild));
 	AtqModel   *model = atq_registry_model_of(prefetch->relation->other);
-	AtqOutput  *output = make_output(ATQ_OUTPUT_OBJECT, NULL);
+	AtqOutput  *output = atq_select_output(ATQ_OUTPUT_OBJECT, NULL);
 	const char *class_name;
 	Relation	rel;
 	AtqScope   *scope;
-	Select		select;
+	AtqSelect	select;
 	List	   *prefetches;
 	char	   *keys;
 	AtqQuery   *query;
@@ -1117,10 +727,10 @@ atq_query_prefetch(const AtqQuery *parent, const AtqPrefetch *prefetch,
 	if (build->server != NULL && build->model->guarded)
 		refuse_guarded(build);
 	scope = atq_build_scope(build, rel, class_name);
-	begin_select(&select, scope);
-	select_columns(&select, output, scope->root, NULL);
-	prefetches = make_prefetches(&select, prefetch->nested);
-	(void) select_expression(&select, make_expression("asynctasq_key.ord",
+	atq_select_begin(&select, scope);
+	atq_select_columns(&select, output, scope->root, NULL);
+	prefetches = atq_select_prefetches(&select, prefetch->nested);
+	(void) atq_select_expression(&select, atq_build_text("asynctasq_key.ord",
 													  INT8OID));
 	keys = prefetch_keys(build, prefetch, arrays);
 	query = finish(build, psprintf("SELECT %s FROM %s JOIN %s ON %s ORDER BY asynctasq_key.ord%s",
@@ -1165,7 +775,7 @@ prefetch_condition(AtqSource *table, const AtqPrefetch *prefetch)
 	for (int i = 0; i < relation->nkeys; i++)
 	{
 		AtqExpression *column = atq_build_column(table, relation->to[i]);
-		AtqExpression *key = make_expression(psprintf("asynctasq_key.k%d", i + 1),
+		AtqExpression *key = atq_build_text(psprintf("asynctasq_key.k%d", i + 1),
 											 prefetch->types[i]);
 		AtqExpression *left = relation->forward ? column : key;
 		AtqExpression *right = relation->forward ? key : column;

@@ -48,8 +48,6 @@ static void refuse_both(JsonbContainer *object, const char *one,
 						const char *other);
 static void refuse_unknown(JsonbContainer *object);
 static void refuse_member(const char *name, const char *what) atq_noreturn;
-static bool is_object(const JsonbValue *value);
-static bool is_list(const JsonbValue *value);
 static bool is_string(const JsonbValue *value, const char *string);
 static void check_condition(JsonbContainer *condition);
 static void check_conditions(const JsonbValue *list, const char *name);
@@ -165,7 +163,7 @@ atq_queryset_annotate(AtqQuerySet *set, const char *name,
 	AtqAnnotation *annotation;
 	ListCell   *lc;
 
-	if (!is_object(expression))
+	if (!atq_json_is_object(expression))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("annotation \"%s\" is not a JSON object", name)));
@@ -272,7 +270,7 @@ read_list(JsonbContainer *object, const char *name)
 
 	if (value == NULL)
 		return NULL;
-	if (!is_list(value))
+	if (!atq_json_is_list(value))
 		refuse_member(name, "a list");
 	return value->val.binary.data;
 }
@@ -305,7 +303,7 @@ read_where(JsonbContainer *object)
 	{
 		JsonbValue *value = getIthJsonbValueFromContainer(list, i);
 
-		if (!is_object(value))
+		if (!atq_json_is_object(value))
 			refuse_member("where", "a list of objects");
 		check_condition(value->val.binary.data);
 		where = lappend(where, value);
@@ -322,7 +320,7 @@ read_annotations(JsonbContainer *object, AtqQuerySet *set)
 	{
 		JsonbValue *value = getIthJsonbValueFromContainer(list, i);
 
-		if (!is_list(value) || JsonContainerSize(value->val.binary.data) != 2)
+		if (!atq_json_is_list(value) || JsonContainerSize(value->val.binary.data) != 2)
 			refuse_member("annotate", "a list of names with objects");
 		read_annotation(value->val.binary.data, set);
 	}
@@ -347,7 +345,7 @@ read_distinct(JsonbContainer *object, AtqQuerySet *set)
 
 	if (value == NULL)
 		return;
-	if (is_list(value))
+	if (atq_json_is_list(value))
 	{
 		set->distinct = true;
 		set->distinct_on = read_names(object, "distinct");
@@ -455,15 +453,15 @@ refuse_member(const char *name, const char *what)
 			 errmsg("member \"%s\" of a query set is not %s", name, what)));
 }
 
-static bool
-is_object(const JsonbValue *value)
+bool
+atq_json_is_object(const JsonbValue *value)
 {
 	return value->type == jbvBinary &&
 		JsonContainerIsObject(value->val.binary.data);
 }
 
-static bool
-is_list(const JsonbValue *value)
+bool
+atq_json_is_list(const JsonbValue *value)
 {
 	return value->type == jbvBinary &&
 		JsonContainerIsArray(value->val.binary.data);
@@ -500,7 +498,7 @@ check_condition(JsonbContainer *condition)
 			check_conditions(&value, "or");
 		else if (is_string(&key, "not"))
 		{
-			if (!is_object(&value))
+			if (!atq_json_is_object(&value))
 				refuse_condition("not", "an object");
 			check_condition(value.val.binary.data);
 		}
@@ -510,14 +508,14 @@ check_condition(JsonbContainer *condition)
 static void
 check_conditions(const JsonbValue *list, const char *name)
 {
-	if (!is_list(list))
+	if (!atq_json_is_list(list))
 		refuse_condition(name, "a list of objects");
 	for (uint32 i = 0; i < JsonContainerSize(list->val.binary.data); i++)
 	{
 		JsonbValue *value = getIthJsonbValueFromContainer(list->val.binary.data,
 														  i);
 
-		if (!is_object(value))
+		if (!atq_json_is_object(value))
 			refuse_condition(name, "a list of objects");
 		check_condition(value->val.binary.data);
 	}

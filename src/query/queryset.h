@@ -86,6 +86,10 @@ extern void atq_queryset_annotate(AtqQuerySet *set, const char *name,
 extern void atq_queryset_form(AtqQuerySet *set, AtqQueryForm form,
 							  List *fields);
 
+/* What a JSON value is, which is no scalar. */
+extern bool atq_json_is_object(const JsonbValue *value);
+extern bool atq_json_is_list(const JsonbValue *value);
+
 /* asynctasq.queryset, whose values are those of jsonb. */
 extern Oid	atq_queryset_type(void);
 
