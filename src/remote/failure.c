@@ -188,6 +188,13 @@ atq_failure_text(const AtqFailure *failure)
 	return psprintf("%s (%s)", failure->message, failure->detail);
 }
 
+char *
+atq_failure_line(const AtqFailure *failure)
+{
+	return psprintf("%s: %s", unpack_sql_state(failure->sqlstate),
+					atq_failure_text(failure));
+}
+
 void
 atq_failure_throw(const AtqFailure *failure, const char *server)
 {

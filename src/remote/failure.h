@@ -46,8 +46,9 @@ extern AtqFailure *atq_failure_of_connect(const PGconn *pg,
 /* A copy, with the texts, in the current context. */
 extern AtqFailure *atq_failure_copy(const AtqFailure *failure);
 
-/* "message (detail)", palloc'd. */
+/* "message (detail)", and "SQLSTATE: message (detail)"; palloc'd. */
 extern char *atq_failure_text(const AtqFailure *failure);
+extern char *atq_failure_line(const AtqFailure *failure);
 
 /* Throws it, with the name of the server as context. */
 extern void atq_failure_throw(const AtqFailure *failure, const char *server)

@@ -48,7 +48,6 @@ static AtqJob *make_query(AtqPool *pool, const char *sql,
 						  const Jsonb *params, const AtqJobReader *reader);
 static void put_answers(FunctionCallInfo fcinfo, AtqJob **jobs,
 						char **servers, int n);
-static char *code_and_text(const AtqFailure *failure);
 static void begin_rows(AtqJob *job);
 static AtqFailure *take_row(AtqJob *job, const PGresult *result, int row);
 static AtqFailure *take_value(AtqJob *job, const PGresult *result, int row);
@@ -201,7 +200,7 @@ atq_sql_check_servers(PG_FUNCTION_ARGS)
 										CStringGetDatum(server->servername));
 		values[1] = BoolGetDatum(failure == NULL);
 		values[2] = failure == NULL ? (Datum) 0 :
-			CStringGetTextDatum(code_and_text(failure));
+			CStringGetTextDatum(atq_failure_line(failure));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 	}
@@ -364,17 +363,10 @@ put_answers(FunctionCallInfo fcinfo, AtqJob **jobs, char **servers, int n)
 																			 WJB_END_ARRAY,
 																			 NULL)));
 		else
-			values[column + 1] = CStringGetTextDatum(code_and_text(failure));
+			values[column + 1] = CStringGetTextDatum(atq_failure_line(failure));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 	}
-}
-
-static char *
-code_and_text(const AtqFailure *failure)
-{
-	return psprintf("%s: %s", unpack_sql_state(failure->sqlstate),
-					atq_failure_text(failure));
 }
 
 /* ---- transactions ---- */
