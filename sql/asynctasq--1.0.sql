@@ -1233,7 +1233,7 @@ RETURNS asynctasq.queryset
 AS 'MODULE_PATHNAME', 'atq_sql_queryset_filter'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION asynctasq.filter(asynctasq.queryset, VARIADIC pg_catalog.jsonb[]) IS
-'returns the query set of those rows for which all conditions hold. A condition is an object of lookups ({"name": "Ada", "age__gte": 18}), all to hold; its members and, or hold lists of conditions, not holds one. An empty one says nothing. 22023 for what is no condition, 22004 for NULL, 55000 after slice().';
+'returns the query set of those rows for which all conditions hold. A condition is an object of lookups ({"name": "Ada", "age__gte": 18}), all to hold; its members and, or hold lists of conditions, not holds one or a list of those that do not all hold. An empty one says nothing. 22023 for what is no condition, 22004 for NULL, 55000 after slice().';
 
 CREATE FUNCTION asynctasq.exclude(qs asynctasq.queryset,
     VARIADIC lookups pg_catalog.jsonb[] DEFAULT '{}')

@@ -54,7 +54,7 @@ SELECT condition, refusal(format('SELECT asynctasq.filter(asynctasq.objects(%L),
         = refusal(format('SELECT asynctasq.filter(asynctasq.objects(%L), %L)', 'User', condition)) AS excluded_alike
 FROM unnest(ARRAY['1', '"a"', 'null', '[]', '[{"a": 1}]', '{"and": {}}',
     '{"and": [1]}', '{"or": null}', '{"or": [[]]}', '{"or": [{"and": 1}]}',
-    '{"not": [{"a": 1}]}', '{"not": "a"}', '{"not": {"not": 1}}', '{"a": {"or": 1}}', NULL]) AS condition;
+    '{"not": [{"a": 1}]}', '{"not": "a"}', '{"not": [1]}', '{"not": {"not": 1}}', '{"a": {"or": 1}}', NULL]) AS condition;
 -- as deep as the stack is
 SELECT refusal(format('SELECT asynctasq.filter(asynctasq.objects(''User''), (repeat(''{"not": '', %s) || ''{}'' || repeat(''}'', %s))::jsonb)',
     depth, depth)) AS refusal

@@ -26,8 +26,8 @@ static Datum return_set(const AtqQuerySet *set);
 static Datum add_conditions(FunctionCallInfo fcinfo, bool negated);
 static List *conditions_of(ArrayType *array);
 static Jsonb *join_conditions(List *conditions, bool negated);
-static void push_jsonb(JsonbParseState **state, JsonbIteratorToken token,
-					   Jsonb *json);
+static void push_object(JsonbParseState **state, JsonbIteratorToken token,
+						Jsonb *object);
 static void push_key(JsonbParseState **state, const char *name);
 static List *names_of(ArrayType *array);
 static bool is_single_null(ArrayType *array);
@@ -123,7 +123,8 @@ conditions_of(ArrayType *array)
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("condition must not be null")));
 		json = DatumGetJsonbP(values[i]);
-		if (!JB_ROOT_IS_OBJECT(json) || JB_ROOT_COUNT(json) > 0)
+		atq_queryset_check_condition(json);
+		if (JB_ROOT_COUNT(json) > 0)
 			conditions = lappend(conditions, json);
 	}
 	return conditions;
@@ -143,7 +144,7 @@ join_conditions(List *conditions, bool negated)
 		push_key(&state, "and");
 		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 		foreach(lc, conditions)
-			push_jsonb(&state, WJB_ELEM, lfirst(lc));
+			push_object(&state, WJB_ELEM, lfirst(lc));
 		pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 		joined = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT,
 												  NULL));
@@ -153,23 +154,19 @@ join_conditions(List *conditions, bool negated)
 		state = NULL;
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 		push_key(&state, "not");
-		push_jsonb(&state, WJB_VALUE, joined);
+		push_object(&state, WJB_VALUE, joined);
 		joined = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT,
 												  NULL));
 	}
 	return joined;
 }
 
-/* Puts a whole Jsonb in, a scalar as a scalar. */
 static void
-push_jsonb(JsonbParseState **state, JsonbIteratorToken token, Jsonb *json)
+push_object(JsonbParseState **state, JsonbIteratorToken token, Jsonb *object)
 {
 	JsonbValue	value;
 
-	if (!JB_ROOT_IS_SCALAR(json))
-		JsonbToJsonbValue(json, &value);
-	else
-		(void) JsonbExtractScalar(&json->root, &value);
+	JsonbToJsonbValue(object, &value);
 	pushJsonbValue(state, token, &value);
 }
 

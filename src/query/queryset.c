@@ -50,7 +50,8 @@ static void refuse_unknown(JsonbContainer *object);
 static void refuse_member(const char *name, const char *what) atq_noreturn;
 static bool is_string(const JsonbValue *value, const char *string);
 static void check_condition(JsonbContainer *condition);
-static void check_conditions(const JsonbValue *list, const char *name);
+static void check_conditions(const JsonbValue *list, const char *name,
+							 const char *what);
 static void refuse_condition(const char *name, const char *what) atq_noreturn;
 static void write_string(JsonbParseState **state, JsonbIteratorToken token,
 						 const char *string);
@@ -135,15 +136,21 @@ atq_queryset_make(const char *orm, const char *class_name)
 }
 
 void
-atq_queryset_filter(AtqQuerySet *set, const Jsonb *condition)
+atq_queryset_check_condition(const Jsonb *condition)
 {
-	JsonbValue *value;
-
 	if (!JB_ROOT_IS_OBJECT(condition))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("condition is not a JSON object")));
 	check_condition((JsonbContainer *) &condition->root);
+}
+
+void
+atq_queryset_filter(AtqQuerySet *set, const Jsonb *condition)
+{
+	JsonbValue *value;
+
+	atq_queryset_check_condition(condition);
 	if (JB_ROOT_COUNT(condition) == 0)
 		return;
 	if (set->sliced)
@@ -492,31 +499,31 @@ check_condition(JsonbContainer *condition)
 		if (token != WJB_KEY)
 			continue;
 		(void) JsonbIteratorNext(&it, &value, true);
-		if (is_string(&key, "and"))
-			check_conditions(&value, "and");
-		else if (is_string(&key, "or"))
-			check_conditions(&value, "or");
-		else if (is_string(&key, "not"))
-		{
-			if (!atq_json_is_object(&value))
-				refuse_condition("not", "an object");
+		if (is_string(&key, "not") && atq_json_is_object(&value))
 			check_condition(value.val.binary.data);
-		}
+		else if (is_string(&key, "not"))
+			check_conditions(&value, "not", "an object or a list of objects");
+		else if (is_string(&key, "and"))
+			check_conditions(&value, "and", "a list of objects");
+		else if (is_string(&key, "or"))
+			check_conditions(&value, "or", "a list of objects");
 	}
 }
 
 static void
-check_conditions(const JsonbValue *list, const char *name)
+check_conditions(const JsonbValue *list, const char *name, const char *what)
 {
+	JsonbContainer *conditions;
+
 	if (!atq_json_is_list(list))
-		refuse_condition(name, "a list of objects");
-	for (uint32 i = 0; i < JsonContainerSize(list->val.binary.data); i++)
+		refuse_condition(name, what);
+	conditions = list->val.binary.data;
+	for (uint32 i = 0; i < JsonContainerSize(conditions); i++)
 	{
-		JsonbValue *value = getIthJsonbValueFromContainer(list->val.binary.data,
-														  i);
+		JsonbValue *value = getIthJsonbValueFromContainer(conditions, i);
 
 		if (!atq_json_is_object(value))
-			refuse_condition(name, "a list of objects");
+			refuse_condition(name, what);
 		check_condition(value->val.binary.data);
 	}
 }

@@ -68,6 +68,9 @@ extern Jsonb *atq_queryset_write(const AtqQuerySet *set);
 /* A query set of all rows of a class; orm may be NULL. */
 extern AtqQuerySet *atq_queryset_make(const char *orm, const char *class_name);
 
+/* Throws 22023 where the value is no condition. */
+extern void atq_queryset_check_condition(const Jsonb *condition);
+
 /*
  * Adds a condition (an object of lookups), as filter() does; an empty one adds
  * nothing.  Throws 22023 where it is no condition, 55000 where the set is
