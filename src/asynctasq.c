@@ -14,12 +14,11 @@
 #include "base/guc.h"
 #include "base/lane.h"
 #include "base/stats.h"
-#include "process/ddl.h"
+#include "process/hooks.h"
 #include "process/launcher.h"
 #include "remote/poolstat.h"
 #include "store/registry.h"
 #include "store/trust.h"
-#include "task/task.h"
 
 PG_MODULE_MAGIC;
 
@@ -44,8 +43,7 @@ _PG_init(void)
 	atq_poolstat_init();
 	atq_registry_init();
 	atq_trust_init();
-	atq_drain_init();
-	atq_ddl_init();
+	atq_hooks_init();
 	if (!IsBinaryUpgrade)
 		atq_launcher_init();
 }

@@ -19,26 +19,22 @@
  *
  * Only commands of those who may run them have workers leave.
  *
- * Two more things are seen by the hook: that something is renamed (follow.c),
- * and that the trigger which notices tasks from elsewhere is disabled (home.c).
+ * Two more things are seen here: that something is renamed (follow.c), and
+ * that the trigger which notices tasks from elsewhere is disabled (home.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "storage/latch.h"
-#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "base/lane.h"
@@ -47,22 +43,12 @@
 #include "store/home.h"
 #include "store/notice.h"
 #include "store/registry.h"
-#include "task/attempt.h"
 #include "task/follow.h"
 
 #define HOLD_MS		60000
 #define WAIT_MS		2000
 #define LOOK_MS		5
 
-static ProcessUtility_hook_type prev_ProcessUtility = NULL;
-static object_access_hook_type prev_object_access = NULL;
-
-static void process_utility(PlannedStmt *pstmt, const char *queryString,
-							bool readOnlyTree, ProcessUtilityContext context,
-							ParamListInfo params, QueryEnvironment *queryEnv,
-							DestReceiver *dest, QueryCompletion *qc);
-static void object_access(ObjectAccessType access, Oid class_id,
-						  Oid object_id, int sub_id, void *arg);
 static bool renames(Node *statement);
 static void check_rename(Node *statement);
 static bool changes_extension(Node *statement);
@@ -78,63 +64,42 @@ static bool is_forced(Node *statement);
 static void wait_for_workers(Oid database);
 
 void
-atq_ddl_init(void)
+atq_ddl_begin(AtqDdl *ddl, Node *statement)
 {
-	prev_ProcessUtility = ProcessUtility_hook;
-	ProcessUtility_hook = process_utility;
-	prev_object_access = object_access_hook;
-	object_access_hook = object_access;
-}
-
-static void
-object_access(ObjectAccessType access, Oid class_id, Oid object_id,
-			  int sub_id, void *arg)
-{
-	if (prev_object_access)
-		prev_object_access(access, class_id, object_id, sub_id, arg);
-	if (access == OAT_FUNCTION_EXECUTE)
-		atq_attempt_note_call(object_id);
-}
-
-static void
-process_utility(PlannedStmt *pstmt, const char *queryString,
-				bool readOnlyTree, ProcessUtilityContext context,
-				ParamListInfo params, QueryEnvironment *queryEnv,
-				DestReceiver *dest, QueryCompletion *qc)
-{
-	ProcessUtility_hook_type next = prev_ProcessUtility ?
-		prev_ProcessUtility : standard_ProcessUtility;
-	Node	   *statement = pstmt->utilityStmt;
-	Oid			database = emptied_database(statement);
-	bool		disables = disables_trigger(statement);
-	List	   *noted = NIL;
-
-	if (atq_attempt_current != NULL)
-		atq_attempt_touch_session();
+	ddl->emptied = emptied_database(statement);
+	ddl->drops = OidIsValid(ddl->emptied) && IsA(statement, DropdbStmt);
+	ddl->disables = disables_trigger(statement);
+	ddl->renamed = NIL;
 	check_rename(statement);
 	if (changes_extension(statement))
 		make_way();
 	if (renames(statement) && atq_registry_installed())
-		noted = atq_follow_note();
-	if (OidIsValid(database))
-		atq_lane_hold(database, HOLD_MS);
-	PG_TRY();
-	{
-		if (OidIsValid(database) && !is_forced(statement))
-			wait_for_workers(database);
-		next(pstmt, queryString, readOnlyTree, context, params, queryEnv,
-			 dest, qc);
-		if (OidIsValid(database) && IsA(statement, DropdbStmt))
-			atq_lane_forget(database);
-	}
-	PG_FINALLY();
-	{
-		if (OidIsValid(database))
-			atq_lane_hold(database, 0);
-	}
-	PG_END_TRY();
-	atq_follow_update(noted);
-	if (disables)
+		ddl->renamed = atq_follow_note();
+	if (OidIsValid(ddl->emptied))
+		atq_lane_hold(ddl->emptied, HOLD_MS);
+}
+
+void
+atq_ddl_wait(const AtqDdl *ddl, Node *statement)
+{
+	if (OidIsValid(ddl->emptied) && !is_forced(statement))
+		wait_for_workers(ddl->emptied);
+}
+
+void
+atq_ddl_release(const AtqDdl *ddl)
+{
+	if (OidIsValid(ddl->emptied))
+		atq_lane_hold(ddl->emptied, 0);
+}
+
+void
+atq_ddl_end(const AtqDdl *ddl)
+{
+	if (ddl->drops)
+		atq_lane_forget(ddl->emptied);
+	atq_follow_update(ddl->renamed);
+	if (ddl->disables)
 		atq_home_leave();
 }
 
@@ -375,10 +340,7 @@ is_forced(Node *statement)
 static void
 wait_for_workers(Oid database)
 {
-	TimestampTz start = GetCurrentTimestamp();
-
-	while (atq_lane_slots(database) > 0 &&
-		   !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), WAIT_MS))
+	for (int ms = 0; ms < WAIT_MS && atq_lane_slots(database) > 0; ms += LOOK_MS)
 	{
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -8,7 +8,24 @@
 #ifndef ATQ_PROCESS_DDL_H
 #define ATQ_PROCESS_DDL_H
 
-/* Sets the utility hook; from _PG_init only. */
-extern void atq_ddl_init(void);
+#include "nodes/parsenodes.h"
+
+/* What a utility command is about to do that concerns us. */
+typedef struct AtqDdl
+{
+	Oid			emptied;		/* database that it needs for itself */
+	bool		drops;			/* .. and drops */
+	bool		disables;		/* the trigger that notices foreign tasks */
+	List	   *renamed;		/* signatures that may change */
+} AtqDdl;
+
+/*
+ * Around a utility command: begin, then in a PG_TRY wait, the command, and
+ * end; release in whatever way that is left.
+ */
+extern void atq_ddl_begin(AtqDdl *ddl, Node *statement);
+extern void atq_ddl_wait(const AtqDdl *ddl, Node *statement);
+extern void atq_ddl_release(const AtqDdl *ddl);
+extern void atq_ddl_end(const AtqDdl *ddl);
 
 #endif							/* ATQ_PROCESS_DDL_H */

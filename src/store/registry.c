@@ -329,6 +329,14 @@ atq_registry_generation(void)
 }
 
 bool
+atq_registry_still_allowed(const AtqAllowed *then, AtqAllowed *now)
+{
+	now->user = GetUserId();
+	now->generation = atq_registry_generation();
+	return then->generation == now->generation && then->user == now->user;
+}
+
+bool
 atq_registry_keep(bool keep)
 {
 	bool		kept = registry_kept;

@@ -153,6 +153,23 @@ extern void atq_registry_forget(void);
 extern uint64 atq_registry_generation(void);
 
 /*
+ * For whom something was allowed, as of which generation: changes of
+ * privileges, of row security, of roles and their memberships begin a new one.
+ */
+typedef struct AtqAllowed
+{
+	Oid			user;
+	uint64		generation;
+} AtqAllowed;
+
+/*
+ * True when what was allowed then still is.  Else *now is what is to be kept,
+ * if it turns out to be allowed.
+ */
+extern bool atq_registry_still_allowed(const AtqAllowed *then,
+									   AtqAllowed *now);
+
+/*
  * Look-ups; NULL when there is none.  A class of the ORM "postgres" that is
  * not registered is the qualified name of a table.
  */

@@ -19,7 +19,7 @@
  * of: operators, current_user, current_setting().
  *
  * Two hooks see to it.  Nearly all functions are announced to
- * object_access_hook before they are called.  Those of operators that only the
+ * object_access_hook (hooks.c) before they are called.  Those of operators that only the
  * planner calls, on a column's statistics, are not, so that each query is
  * looked through before it is planned.
  *
@@ -28,7 +28,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
@@ -41,12 +40,9 @@
 
 #include "store/trust.h"
 
-static object_access_hook_type prev_object_access = NULL;
 static planner_hook_type prev_planner = NULL;
 static const AtqModel *guarded = NULL;
 
-static void object_access(ObjectAccessType access, Oid class_id,
-						  Oid object_id, int sub_id, void *arg);
 static PlannedStmt *plan_query(Query *query, const char *source, int options,
 							   ParamListInfo params);
 static bool check_node(Node *node, void *arg);
@@ -56,8 +52,6 @@ static bool trust_role(Oid role);
 void
 atq_trust_init(void)
 {
-	prev_object_access = object_access_hook;
-	object_access_hook = object_access;
 	prev_planner = planner_hook;
 	planner_hook = plan_query;
 }
@@ -101,14 +95,11 @@ atq_trust_guarded(void)
 	return guarded;
 }
 
-static void
-object_access(ObjectAccessType access, Oid class_id, Oid object_id,
-			  int sub_id, void *arg)
+void
+atq_trust_check_call(Oid function)
 {
-	if (prev_object_access)
-		prev_object_access(access, class_id, object_id, sub_id, arg);
-	if (access == OAT_FUNCTION_EXECUTE && guarded != NULL)
-		(void) check_function(object_id, NULL);
+	if (guarded != NULL)
+		(void) check_function(function, NULL);
 }
 
 static PlannedStmt *

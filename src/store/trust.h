@@ -10,7 +10,7 @@
 
 #include "store/registry.h"
 
-/* Sets the hooks; from _PG_init. */
+/* Sets the planner's hook; from _PG_init. */
 extern void atq_trust_init(void);
 
 /* True when the current user need not fear what is a model's, or its table's. */
@@ -24,6 +24,9 @@ extern bool atq_trust_relation(Oid relation);
  * throw 42501 instead of being called; NULL ends that.
  */
 extern void atq_trust_guard(const AtqModel *model);
+
+/* A function is about to be called: throws 42501 as said. */
+extern void atq_trust_check_call(Oid function);
 
 /* The model given last, to be given again. */
 extern const AtqModel *atq_trust_guarded(void);

@@ -35,7 +35,6 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_namespace.h"
 #include "commands/prepare.h"
@@ -54,6 +53,7 @@
 
 #include "store/home.h"
 #include "store/notice.h"
+#include "task/drain.h"
 #include "task/task.h"
 
 /* Tasks that a batch can have, at most. */
@@ -68,12 +68,6 @@ static List *list_names(const char *query);
 static bool is_new(const char *name, const List *before);
 static void drop_temporary_objects(void);
 static bool is_in_task(HeapTuple tuple);
-static void process_utility(PlannedStmt *pstmt, const char *queryString,
-							bool readOnlyTree, ProcessUtilityContext context,
-							ParamListInfo params, QueryEnvironment *queryEnv,
-							DestReceiver *dest, QueryCompletion *qc);
-static void object_access(ObjectAccessType access, Oid class_id,
-						  Oid object_id, int sub_id, void *arg);
 static bool leaves_session(Node *statement);
 static bool is_ours(const ErrorData *error);
 static int64 drain_queues(const char *name, int64 max_tasks);
@@ -107,18 +101,7 @@ static List *statements = NIL;
 #define CURSORS		"SELECT name FROM pg_catalog.pg_cursor()"
 #define STATEMENTS	"SELECT name FROM pg_catalog.pg_prepared_statement()"
 
-static ProcessUtility_hook_type prev_ProcessUtility = NULL;
-static object_access_hook_type prev_object_access = NULL;
 static bool draining = false;
-
-void
-atq_drain_init(void)
-{
-	prev_ProcessUtility = ProcessUtility_hook;
-	ProcessUtility_hook = process_utility;
-	prev_object_access = object_access_hook;
-	object_access_hook = object_access;
-}
 
 PG_FUNCTION_INFO_V1(atq_sql_drain);
 
@@ -433,24 +416,15 @@ is_in_task(HeapTuple tuple)
 		TransactionIdFollowsOrEquals(xmin, GetCurrentTransactionId());
 }
 
-static void
-process_utility(PlannedStmt *pstmt, const char *queryString,
-				bool readOnlyTree, ProcessUtilityContext context,
-				ParamListInfo params, QueryEnvironment *queryEnv,
-				DestReceiver *dest, QueryCompletion *qc)
+void
+atq_drain_check_command(Node *statement)
 {
-	ProcessUtility_hook_type next = prev_ProcessUtility ?
-		prev_ProcessUtility : standard_ProcessUtility;
-
-	if (draining && atq_attempt_current != NULL &&
-		leaves_session(pstmt->utilityStmt))
+	if (draining && leaves_session(statement))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot execute %s in a task that drain() runs",
-						GetCommandTagName(CreateCommandTag(pstmt->utilityStmt))),
+						GetCommandTagName(CreateCommandTag(statement))),
 				 errdetail("The session is the caller's.")));
-	next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest,
-		 qc);
 }
 
 /* Does a command change the session in a way that finish_task cannot undo? */
@@ -475,18 +449,14 @@ leaves_session(Node *statement)
 	}
 }
 
-static void
-object_access(ObjectAccessType access, Oid class_id, Oid object_id,
-			  int sub_id, void *arg)
+void
+atq_drain_check_call(Oid function)
 {
-	if (prev_object_access)
-		prev_object_access(access, class_id, object_id, sub_id, arg);
-	if (access == OAT_FUNCTION_EXECUTE && draining &&
-		atq_attempt_current != NULL && atq_attempt_leaves_session(object_id))
+	if (draining && atq_attempt_leaves_session(function))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot call %s in a task that drain() runs",
-						format_procedure(object_id)),
+						format_procedure(function)),
 				 errdetail("The session is the caller's.")));
 }
 

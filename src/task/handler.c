@@ -63,8 +63,7 @@ typedef struct HandlerCall
 	AtqTypeInfo **types;
 	int			ndefaults;		/* of the last parameters */
 	List	   *defaults;		/* expressions */
-	Oid			user;			/* who may execute the function .. */
-	uint64		checked;		/* .. as of this generation of the registry */
+	AtqAllowed	allowed;		/* to execute it */
 } HandlerCall;
 
 /* Where the arguments of a task are. */
@@ -419,21 +418,18 @@ read_parameters(HandlerCall *call, HeapTuple tuple, MemoryContext context)
 		call->defaults = castNode(List, stringToNode(TextDatumGetCString(defaults)));
 }
 
-/* Changes of privileges, of roles and their memberships begin a generation. */
 static void
 check_execute(HandlerCall *call)
 {
-	uint64		generation = atq_registry_generation();
-	Oid			user = GetUserId();
+	AtqAllowed	now;
 	AclResult	result;
 
-	if (call->checked == generation && call->user == user)
+	if (atq_registry_still_allowed(&call->allowed, &now))
 		return;
-	result = atq_function_aclcheck(call->function, user);
+	result = atq_function_aclcheck(call->function, now.user);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(call->function));
-	call->user = user;
-	call->checked = generation;
+	call->allowed = now;
 }
 
 static Size

@@ -53,8 +53,7 @@ struct AtqKeyReader
 	int			positions[ATQ_MAX_KEYS];	/* in the index, of each key */
 	ScanKeyData scan_keys[ATQ_MAX_KEYS];	/* in the index's order */
 	TupleTableSlot *slot;		/* empty but while a row is read */
-	Oid			reader;			/* who may read it all .. */
-	uint64		checked;		/* .. as of this generation of the registry */
+	AtqAllowed	allowed;		/* to read all of it */
 };
 
 static bool is_readable(Relation rel);
@@ -171,24 +170,18 @@ atq_keyread_open(AtqKeyReader *reader)
 	return NULL;
 }
 
-/*
- * Changes of privileges, of row security, of roles and their memberships all
- * begin a new generation.
- */
 static bool
 may_read_all(AtqKeyReader *reader)
 {
-	uint64		generation = atq_registry_generation();
-	Oid			user = GetUserId();
+	AtqAllowed	now;
 
-	if (reader->checked == generation && reader->reader == user)
+	if (atq_registry_still_allowed(&reader->allowed, &now))
 		return true;
-	if (pg_class_aclcheck(reader->relation, user,
+	if (pg_class_aclcheck(reader->relation, now.user,
 						  ACL_SELECT) != ACLCHECK_OK ||
 		check_enable_rls(reader->relation, InvalidOid, true) != RLS_NONE)
 		return false;
-	reader->reader = user;
-	reader->checked = generation;
+	reader->allowed = now;
 	return true;
 }
 

@@ -31,9 +31,6 @@ typedef struct AtqRun
 extern int	atq_task_run(const AtqRunner *runner, bool durable,
 						 const AtqCandidate *candidates, int n, AtqRun *run);
 
-/* Sets drain()'s hooks; from _PG_init. */
-extern void atq_drain_init(void);
-
 /*
  * Settles an attempt that its worker did not survive, as a failure with
  * SQLSTATE 57P01.
