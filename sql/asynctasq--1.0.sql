@@ -1344,6 +1344,105 @@ COMMENT ON FUNCTION asynctasq.using(asynctasq.queryset, pg_catalog.name) IS
  * Reading
  * ------------------------------------------------------------------ */
 
+CREATE FUNCTION asynctasq.get(qs asynctasq.queryset,
+    lookups pg_catalog.jsonb DEFAULT NULL)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_get'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION asynctasq.get(asynctasq.queryset, pg_catalog.jsonb) IS
+'returns the only row of the query set, of those for which the lookups (see filter()) hold. P0002 for none, P0003 for several; 22004 without a query set; those of any query set: 42704 for an unknown class, 42703 for an unknown field, 42883 for an unknown lookup, 22P02 for a value that does not fit, and what the statement throws, or the server that it runs on.';
+
+CREATE FUNCTION asynctasq.first(qs asynctasq.queryset)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_first'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION asynctasq.first(asynctasq.queryset) IS
+'returns the first row of the query set, by the key where it has no order; NULL for none. 55000 without an order after slice(), or of groups; and as get().';
+
+CREATE FUNCTION asynctasq.last(qs asynctasq.queryset)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_last'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION asynctasq.last(asynctasq.queryset) IS
+'returns the last row of the query set, by the key where it has no order; NULL for none. 55000 after slice(), and as first().';
+
+CREATE FUNCTION asynctasq.count(qs asynctasq.queryset)
+RETURNS pg_catalog.int8
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_count'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION asynctasq.count(asynctasq.queryset) IS
+'returns how many rows the query set has. Errors as get().';
+
+CREATE FUNCTION asynctasq.exists(qs asynctasq.queryset)
+RETURNS pg_catalog.bool
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_exists'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION asynctasq.exists(asynctasq.queryset) IS
+'returns whether the query set has a row. Errors as get().';
+
+CREATE FUNCTION asynctasq.list(qs asynctasq.queryset)
+RETURNS SETOF pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_list'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION asynctasq.list(asynctasq.queryset) IS
+'returns the rows of the query set, as objects of their columns or as values() and values_list() say. They are collected first, beyond work_mem on disk; of other servers no more than asynctasq.max_answer. Errors as get(), and 54000 for more than that.';
+
+CREATE FUNCTION asynctasq.rows(row_type pg_catalog.anyelement,
+    qs asynctasq.queryset)
+RETURNS SETOF pg_catalog.anyelement
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_rows'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION asynctasq.rows(pg_catalog.anyelement, asynctasq.queryset) IS
+'returns the rows of the query set as those of its table: row_type is NULL::table. Columns that only() and defer() leave out are NULL. 42804 where the table is another one, 0A000 for groups of rows, and as list().';
+
+CREATE FUNCTION asynctasq.iterate(qs asynctasq.queryset,
+    chunk_size pg_catalog.int4 DEFAULT 2000)
+RETURNS SETOF pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_iterate'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION asynctasq.iterate(asynctasq.queryset, pg_catalog.int4) IS
+'returns the rows of the query set as list() does, but chunk_size at a time, as they are wanted: no more than two chunks are in memory, however many rows there are. So in the SELECT list and in loops over it; in FROM the executor collects them first. On another server it holds a connection until its end. 22023 for a chunk_size out of range, 34000 where its cursor was closed, 54000 for a chunk larger than asynctasq.max_answer, and as get().';
+
+CREATE FUNCTION asynctasq.in_bulk(qs asynctasq.queryset,
+    keys pg_catalog.jsonb DEFAULT NULL)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_in_bulk'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION asynctasq.in_bulk(asynctasq.queryset, pg_catalog.jsonb) IS
+'returns the rows of the query set with these keys, a JSON array, or all: one object with the rows by their keys, as text; of several columns as a JSON array. Keys of no row are left out. 22023 where keys is no array, 55000 after values(), or with keys after slice(), 42P16 for a table without a primary key, and as get().';
+
+CREATE FUNCTION asynctasq.aggregate(qs asynctasq.queryset,
+    aggregates pg_catalog.jsonb)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_aggregate'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION asynctasq.aggregate(asynctasq.queryset, pg_catalog.jsonb) IS
+'returns an object with aggregates over all rows of the query set: {"n": {"Count": "*"}, "s": {"Sum": "views", "distinct": true, "filter": {..}}}; the functions are Count, Sum, Avg, Min and Max. Errors as get().';
+
+CREATE FUNCTION asynctasq.explain(qs asynctasq.queryset)
+RETURNS SETOF pg_catalog.text
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_explain'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION asynctasq.explain(asynctasq.queryset) IS
+'returns the plan of the statement that list() runs, with the values it has, a line each; not those of prefetched relations. Errors as get().';
+
+CREATE FUNCTION asynctasq.sql(qs asynctasq.queryset)
+RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_sql'
+LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION asynctasq.sql(asynctasq.queryset) IS
+'returns the statement that list() runs. Values are its parameters, $1, $2, ..; those of prefetched relations have others. Errors as get().';
+
+CREATE FUNCTION asynctasq.gather_lists(VARIADIC qs asynctasq.queryset[] DEFAULT '{}',
+    OUT ord pg_catalog.int4,
+    OUT rows pg_catalog.jsonb,
+    OUT error pg_catalog.text)
+RETURNS SETOF pg_catalog.record
+AS 'MODULE_PATHNAME', 'atq_sql_queryset_gather_lists'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION asynctasq.gather_lists(VARIADIC asynctasq.queryset[]) IS
+'returns a row for each query set, in order: its number, its rows as an array, or NULL and its error, "SQLSTATE: message". Those of other servers are asked for together over the pools. 22004 for a query set that is null.';
+
 /* ---------------------------------------------------------------------
  * Writing
  * ------------------------------------------------------------------ */
