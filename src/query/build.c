@@ -24,6 +24,7 @@
 
 static AtqSource *make_table(AtqScope *scope, Relation rel,
 							const char *class_name);
+static const char *class_of(Relation rel);
 static void check_server(const AtqBuild *build, const AtqModel *model,
 						 Relation rel);
 static AtqSource *find_child(AtqSource *table, const AtqFieldRelation *relation);
@@ -33,6 +34,8 @@ static int	find_name(AtqSource *table, char **names, int n, AtqPath *path,
 static char *join_names(char **names, int n);
 static bool follow(AtqSource **table, AtqFieldRelation *relation,
 				   char **names, int n, AtqPath *path);
+static AtqSource *find_bound(const AtqSource *table,
+							 const AtqFieldRelation *relation);
 static List *own_columns(AtqSource *table, const AtqFieldRelation *relation);
 static bool is_field(Relation rel, char **names, int n);
 static bool is_target(const AtqFieldRelation *relation, Relation other,
@@ -139,8 +142,7 @@ atq_build_open(AtqBuild *build, Oid relation, const char **class_name)
 	AtqModel   *model = atq_registry_model_of(relation);
 
 	build->opened = lappend(build->opened, rel);
-	*class_name = model != NULL ? model->class_name :
-		RelationGetRelationName(rel);
+	*class_name = class_of(rel);
 	check_server(build, model, rel);
 	if (!build->model->guarded &&
 		!(model != NULL ? atq_trust_model(model) : atq_trust_relation(relation)))
@@ -149,6 +151,15 @@ atq_build_open(AtqBuild *build, Oid relation, const char **class_name)
 		build->model->guarded = true;
 	}
 	return rel;
+}
+
+/* What messages call a relation. */
+static const char *
+class_of(Relation rel)
+{
+	AtqModel   *model = atq_registry_model_of(RelationGetRelid(rel));
+
+	return model != NULL ? model->class_name : RelationGetRelationName(rel);
 }
 
 /* All tables of a statement are on the server where it runs. */
@@ -413,13 +424,12 @@ static bool
 follow(AtqSource **table, AtqFieldRelation *relation, char **names, int n,
 	   AtqPath *path)
 {
-	AtqSource   *bound = (*table)->scope->build->bound;
 	Relation	other = relation_open(relation->other, AccessShareLock);
 	bool		further = is_field(other, names, n);
+	AtqSource  *bound;
 
 	if (!further && n > 0 && !atq_build_is_lookup(names[0]))
-		atq_field_missing(other, RelationGetRelationName(other), names[0],
-						  NIL);
+		atq_field_missing(other, class_of(other), names[0], NIL);
 	if (relation->forward &&
 		(!further || is_target(relation, other, names[0])))
 	{
@@ -429,8 +439,8 @@ follow(AtqSource **table, AtqFieldRelation *relation, char **names, int n,
 		return false;
 	}
 	relation_close(other, NoLock);
-	if (bound != NULL && bound->parent == *table &&
-		strcmp(bound->by->name, relation->name) == 0)
+	bound = find_bound(*table, relation);
+	if (bound != NULL)
 		*table = bound;
 	else if (relation->many)
 	{
@@ -444,6 +454,44 @@ follow(AtqSource **table, AtqFieldRelation *relation, char **names, int n,
 	path->table = *table;
 	path->columns = atq_build_key(*table);
 	return false;
+}
+
+static AtqSource *
+find_bound(const AtqSource *table, const AtqFieldRelation *relation)
+{
+	ListCell   *lc;
+
+	foreach(lc, table->scope->build->bound)
+	{
+		AtqSource  *bound = lfirst(lc);
+
+		if (bound->parent == table &&
+			strcmp(bound->by->name, relation->name) == 0)
+			return bound;
+	}
+	return NULL;
+}
+
+int
+atq_build_bind(AtqSource *root, char **names, int n)
+{
+	AtqBuild   *build = root->scope->build;
+	AtqSource  *table = root;
+
+	build->bound = lappend(list_copy(build->bound), root);
+	while (n > 0)
+	{
+		AtqPath		path = atq_build_path(table, names, n);
+
+		if (path.many == NULL)
+			break;
+		table = atq_build_join(path.table, path.many);
+		table->optional = false;
+		build->bound = lappend(build->bound, table);
+		names += path.used;
+		n -= path.used;
+	}
+	return n;
 }
 
 static List *

@@ -17,16 +17,14 @@
 #include "query/queryset.h"
 
 /* Of one statement, whatever subqueries it has. */
-struct AtqSource;
-
 typedef struct AtqBuild
 {
 	AtqQueryModel *model;		/* of the statement itself */
 	const char *server;
 	bool		anywhere;		/* using() says where: models need not agree */
 	int			naliases;
-	struct AtqSource *bound;		/* root of a subquery: what its relation's name
-								 * means in a filter of the table outside */
+	List	   *bound;			/* of AtqSource *, of subqueries: what their
+								 * relations' names mean outside meanwhile */
 	List	   *opened;			/* of Relation */
 	int			nparams;
 	int			max_params;
@@ -124,6 +122,13 @@ extern AtqSource *atq_build_join(AtqSource *table,
 
 /* " AND "-joined equalities of the relation's columns. */
 extern char *atq_build_join_condition(const AtqSource *table);
+
+/*
+ * Has the relation that a subquery's root is for, and those to many rows that
+ * the names lead to from there and which are joined to it, mean its rows;
+ * until the caller puts build->bound back.  Returns how many names are left.
+ */
+extern int	atq_build_bind(AtqSource *root, char **names, int n);
 
 /* The FROM clause without FROM. */
 extern char *atq_build_from(const AtqScope *scope);

@@ -539,7 +539,7 @@ aggregate_apart(AtqBuild *build, const AtqQuerySet *set,
 				const AtqAnnotation *annotation, const char *path)
 {
 	AtqScope   *scope = set_scope(build, set, build->model);
-	AtqSource  *outer = build->bound;
+	List	   *outer = build->bound;
 	int			n;
 	char	  **names = atq_build_split(path, &n);
 	AtqPath		many = atq_build_path(scope->root, names, n);
@@ -547,7 +547,7 @@ aggregate_apart(AtqBuild *build, const AtqQuerySet *set,
 	AtqExpression *result;
 	char	   *where;
 
-	build->bound = rows->root;
+	(void) atq_build_bind(rows->root, names + many.used, n - many.used);
 	result = atq_build_aggregate(scope->root, annotation);
 	build->bound = outer;
 	where = set_condition(scope, set);

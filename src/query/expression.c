@@ -10,8 +10,8 @@
  *	{"Sum": "views"}                   a field, or {"F": ..}
  *	{"Count": "comment", "distinct": true, "filter": {..}}
  *
- * An aggregate over a relation to many rows is a subquery of its own, on the
- * rows that belong to the row outside.
+ * An aggregate over relations to many rows is a subquery of its own, on the rows
+ * that belong to the row outside.
  *
  *-------------------------------------------------------------------------
  */
@@ -80,6 +80,8 @@ static AtqExpression *call_on(AtqSource *table, const Call *call,
 							  const AtqExpression *argument);
 static Oid	aggregate_type(const Call *call, Oid argument);
 static AtqExpression *argument_of(AtqSource *table, const Call *call);
+static AtqExpression *argument_path(AtqSource *table, const Call *call);
+static bool is_count(const Call *call);
 static void refuse_shape(const char *name) atq_noreturn;
 static void refuse_operand(const char *field) atq_noreturn;
 
@@ -465,42 +467,21 @@ call_related(AtqSource *table, const Call *call, const AtqPath *path,
 {
 	AtqScope   *scope = atq_build_related(path->table, path->many);
 	AtqBuild   *build = scope->build;
-	AtqSource   *outer = build->bound;
+	List	   *outer = build->bound;
+	AtqExpression *argument = NULL;
 	AtqExpression *result;
 	Call		inner = *call;
 	char	   *filter = NULL;
 	char	   *sql;
-	StringInfoData rest;
 
-	initStringInfo(&rest);
-	for (int i = 0; i < n; i++)
-		appendStringInfo(&rest, "%s%s", i == 0 ? "" : "__", names[i]);
-	inner.argument.type = jbvString;
-	inner.argument.val.string.val = n == 0 ? "*" : rest.data;
-	inner.argument.val.string.len = n == 0 ? 1 : rest.len;
 	inner.filter = NULL;
-	if (n == 0 && call->aggregate != find_aggregate("Count"))
-		refuse_shape(call->name);
-	if (n > 0)
-	{
-		AtqPath		further;
-		char	  **rest_names;
-		int			nrest;
-
-		if (leads_to_many(scope->root, &inner, &further, &rest_names, &nrest))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("annotation \"%s\" leads over two relations to many rows, \"%s\" and \"%s\"",
-							call->name, path->many->name,
-							further.many->name)));
-	}
-	result = call_on(scope->root, &inner, argument_of(scope->root, &inner));
+	if (atq_build_bind(scope->root, names, n) > 0 || call->distinct ||
+		!is_count(call))
+		argument = argument_of(table, call);
+	result = call_on(table, &inner, argument);
 	if (call->filter != NULL)
-	{
-		build->bound = scope->root;
 		filter = atq_build_conditions(table, list_make1(call->filter), false);
-		build->bound = outer;
-	}
+	build->bound = outer;
 	sql = psprintf("(SELECT %s FROM %s WHERE %s%s%s)", result->sql,
 				   atq_build_from(scope),
 				   atq_build_join_condition(scope->root),
@@ -528,16 +509,35 @@ argument_of(AtqSource *table, const Call *call)
 		if (call->argument.val.string.len == 1 &&
 			call->argument.val.string.val[0] == '*')
 		{
-			if (call->aggregate != find_aggregate("Count") || call->distinct)
+			if (!is_count(call) || call->distinct)
 				refuse_shape(call->name);
 			return NULL;
 		}
-		return operand(table, &call->argument, call->name);
+		return argument_path(table, call);
 	}
 	inner = atq_build_f(&call->argument);
 	if (inner == NULL)
 		refuse_shape(call->name);
 	return operand(table, inner, call->name);
+}
+
+/* Rows can be counted by any column of their key. */
+static AtqExpression *
+argument_path(AtqSource *table, const Call *call)
+{
+	List	   *columns = atq_build_columns(table,
+											pnstrdup(call->argument.val.string.val,
+													 call->argument.val.string.len));
+
+	if (list_length(columns) > 1 && (!is_count(call) || call->distinct))
+		refuse_operand(call->name);
+	return linitial(columns);
+}
+
+static bool
+is_count(const Call *call)
+{
+	return call->aggregate == find_aggregate("Count");
 }
 
 static AtqExpression *
@@ -560,7 +560,7 @@ call_on(AtqSource *table, const Call *call, const AtqExpression *argument)
 						   filter == NULL ? "" : ")");
 	result->type = argument == NULL ? INT8OID :
 		aggregate_type(call, argument->type);
-	result->nullable = call->aggregate != find_aggregate("Count");
+	result->nullable = !is_count(call);
 	result->aggregate = true;
 	return result;
 }

@@ -136,7 +136,11 @@ atq_build_lookup(AtqLookup *lookup)
 	if (lookup->n > 0 && is_transform(lookup->names[0]))
 		left = transform(build, lookup, left, lookup->names[i++]);
 	if (lookup->n > i + 1)
-		refuse_lookup(lookup, lookup->names[i]);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("lookup \"%s\" does not exist after \"%s\"",
+						lookup->names[i + 1], lookup->names[i]),
+				 errdetail("It stands in \"%s\".", lookup->text)));
 	kind = lookup->n == i ? LOOKUP_EXACT :
 		lookup_kind(lookup, lookup->names[i]);
 	return compare(lookup->path.table, lookup, left, kind);
