@@ -437,12 +437,10 @@ atq_field_nearest(const char *name, List *names)
 															  candidate_len,
 															  candidate_len),
 												 1, 1, 1, limit, true);
-		if (distance > limit)
+		if (distance > limit || distance == 0)
 			continue;
 		nearest = candidate;
 		limit = distance - 1;
-		if (limit < 0)
-			break;
 	}
 	return nearest;
 }
@@ -529,6 +527,8 @@ read_value(const JsonbValue *json, Oid type, int32 typmod, bool *isnull)
 	*isnull = false;
 	if (json->type == jbvNull)
 	{
+		if (type != base)
+			domain_check((Datum) 0, true, type, NULL, NULL);
 		*isnull = true;
 		return (Datum) 0;
 	}

@@ -74,7 +74,7 @@ extern Datum atq_field_value(const JsonbValue *json, Oid type, int32 typmod,
 extern Datum atq_field_array(const JsonbValue *json, Oid element_type,
 							 const char *field);
 
-/* The nearest of names (of char *) to a name, or NULL where none is near. */
+/* The nearest of names (of char *) to another one, or NULL where none is near. */
 extern const char *atq_field_nearest(const char *name, List *names);
 
 #endif							/* ATQ_QUERY_FIELD_H */
