@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trust.c
- *	  What code may run while the rows of a model are read.
+ *	  What code may run while the rows of a model are read or written.
  *
  * A reference names its model, and it is the dispatcher who writes the
  * reference.  Reading a view, a table with row security, or just planning to
@@ -18,6 +18,12 @@
  * told to do harm.  That leaves what row security and views are mostly made
  * of: operators, current_user, current_setting().
  *
+ * Writing such a relation would call its triggers, which belong to its owner or
+ * to who was allowed to make them, and with them what foreign keys do to other
+ * tables, whose triggers run as the writer too.  Deferred ones run when nobody
+ * looks any more.  So a statement that would fire a trigger other than those
+ * that check a key is not planned.
+ *
  * Two hooks see to it.  Nearly all functions are announced to
  * object_access_hook (hooks.c) before they are called.  Those of operators that only the
  * planner calls, on a column's statistics, are not, so that each query is
@@ -28,14 +34,21 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/planner.h"
+#include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/regproc.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "store/trust.h"
@@ -46,6 +59,9 @@ static const AtqModel *guarded = NULL;
 static PlannedStmt *plan_query(Query *query, const char *source, int options,
 							   ParamListInfo params);
 static bool check_node(Node *node, void *arg);
+static void check_written(const Query *query);
+static void check_triggers(Relation rel, const Query *query);
+static bool only_checks(Oid function);
 static bool check_function(Oid function, void *arg);
 static bool trust_role(Oid role);
 
@@ -119,8 +135,67 @@ check_node(Node *node, void *arg)
 		return false;
 	(void) check_functions_in_node(node, check_function, arg);
 	if (IsA(node, Query))
+	{
+		if (((Query *) node)->resultRelation > 0)
+			check_written((Query *) node);
 		return query_tree_walker((Query *) node, check_node, arg, 0);
+	}
 	return expression_tree_walker(node, check_node, arg);
+}
+
+/* The relation that a statement writes, with its partitions and children. */
+static void
+check_written(const Query *query)
+{
+	Oid			written = rt_fetch(query->resultRelation,
+								   query->rtable)->relid;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(written, AccessShareLock, NULL))
+	{
+		Relation	rel = relation_open(lfirst_oid(lc), NoLock);
+
+		check_triggers(rel, query);
+		relation_close(rel, NoLock);
+	}
+}
+
+static void
+check_triggers(Relation rel, const Query *query)
+{
+	bool		only_inserts = query->commandType == CMD_INSERT &&
+		(query->onConflict == NULL ||
+		 query->onConflict->action == ONCONFLICT_NOTHING);
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgenabled == TRIGGER_DISABLED ||
+			(only_inserts && !TRIGGER_FOR_INSERT(trigger->tgtype)) ||
+			(trigger->tgisinternal && only_checks(trigger->tgfoid)))
+			continue;
+		(void) check_function(trigger->tgfoid, NULL);
+	}
+}
+
+/* True for what foreign keys and deferrable unique ones check rows with. */
+static bool
+only_checks(Oid function)
+{
+	switch (function)
+	{
+		case F_RI_FKEY_CHECK_INS:
+		case F_RI_FKEY_CHECK_UPD:
+		case F_RI_FKEY_NOACTION_DEL:
+		case F_RI_FKEY_NOACTION_UPD:
+		case F_RI_FKEY_RESTRICT_DEL:
+		case F_RI_FKEY_RESTRICT_UPD:
+		case F_UNIQUE_KEY_RECHECK:
+			return true;
+		default:
+			return false;
+	}
 }
 
 /* Throws, or returns false. */
@@ -140,7 +215,7 @@ check_function(Oid function, void *arg)
 	if (!harmless)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("function %s must not be called to read rows of model \"%s\"",
+				 errmsg("function %s must not be called to read or write rows of model \"%s\"",
 						format_procedure(function), guarded->class_name),
 				 errdetail("Neither who registered the model nor the owner of its relation can act as role \"%s\".",
 						   GetUserNameFromId(GetUserId(), false)),

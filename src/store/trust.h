@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trust.h
- *	  What code may run while the rows of a model are read.
+ *	  What code may run while the rows of a model are read or written.
  *
  *-------------------------------------------------------------------------
  */
