@@ -1447,6 +1447,88 @@ COMMENT ON FUNCTION asynctasq.gather_lists(VARIADIC asynctasq.queryset[]) IS
  * Writing
  * ------------------------------------------------------------------ */
 
+CREATE FUNCTION asynctasq.create(
+	class pg_catalog.text,
+	"values" pg_catalog.jsonb DEFAULT '{}',
+	orm pg_catalog.text DEFAULT NULL) RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_queryset_create'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.create(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text) IS
+'Inserts a row and returns it as an object of its columns, as to_jsonb() gives them; NULL where a trigger has kept it from being inserted. class: a model, or a table as schema.table; orm: which of several models of that name. values: an object of values by field, which is a column, "pk" for the key (a list where it has several columns) or a foreign key''s name ("author" for a column author_id), its value being a key or an object that has it; columns that it does not name get their defaults. Errors: 42704 no such class, 42725 several have that name, 42703 no such field, 22P02 and others a value does not fit its column, 22023 values is no object, a related object has no key or a column has two values, 0A000 the rows are on another server, and those of the INSERT.';
+
+CREATE FUNCTION asynctasq.bulk_create(
+	class pg_catalog.text,
+	rows pg_catalog.jsonb,
+	batch_size pg_catalog.int4 DEFAULT NULL,
+	ignore_conflicts pg_catalog.bool DEFAULT false,
+	update_conflicts pg_catalog.bool DEFAULT false,
+	update_fields pg_catalog.text[] DEFAULT NULL,
+	unique_fields pg_catalog.text[] DEFAULT NULL,
+	orm pg_catalog.text DEFAULT NULL) RETURNS SETOF pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_queryset_bulk_create'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.bulk_create(pg_catalog.text, pg_catalog.jsonb, pg_catalog.int4, pg_catalog.bool, pg_catalog.bool, pg_catalog.text[], pg_catalog.text[], pg_catalog.text) IS
+'Inserts rows and returns their objects, in the order of the list. rows: a list of objects as create() takes them; those that follow each other and have the same fields go in one statement, of at most batch_size (1000 unless given) rows. ignore_conflicts: rows that collide with others are not inserted, and not returned. update_conflicts: they update update_fields of the row that has the same unique_fields (the key unless given). Errors: 22023 rows is no list of objects, batch_size is below 1, or the fields do not fit the conflicts, 42P16 the model has no key, 42P10 no unique constraint is on unique_fields, 21000 two rows of a statement would update the same one, and as create(), with the number of the object.';
+
+CREATE FUNCTION asynctasq.update(
+	qs asynctasq.queryset,
+	"values" pg_catalog.jsonb) RETURNS pg_catalog.int8
+	AS 'MODULE_PATHNAME', 'atq_sql_queryset_update'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.update(asynctasq.queryset, pg_catalog.jsonb) IS
+'Updates the rows of a query set, in one statement, and returns their number. values: an object as create() takes it, which may have expressions too, {"views": {"F": ["views", "+", 1]}}. Errors: 22023 values is no object or an empty one, 55000 the query set is sliced, 42703 no such field, 0A000 the rows are on another server or the query set is one that cannot be updated, and those of the UPDATE.';
+
+CREATE FUNCTION asynctasq.bulk_update(
+	class pg_catalog.text,
+	rows pg_catalog.jsonb,
+	fields pg_catalog.text[],
+	orm pg_catalog.text DEFAULT NULL) RETURNS pg_catalog.int8
+	AS 'MODULE_PATHNAME', 'atq_sql_queryset_bulk_update'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.bulk_update(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.text) IS
+'Updates fields of the rows that have the keys of the objects, in one statement, and returns the number of rows. rows: a list of objects, each with its key and the fields; what else they have is left alone. Of objects with the same key any one is taken. Errors: 22023 rows is no list of objects, one lacks its key or a field, fields is empty or has the key in it, 42P16 the model has no key, and as create().';
+
+CREATE FUNCTION asynctasq.delete(qs asynctasq.queryset) RETURNS pg_catalog.int8
+	AS 'MODULE_PATHNAME', 'atq_sql_queryset_delete'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.delete(asynctasq.queryset) IS
+'Deletes the rows of a query set, in one statement, and returns their number, without those that foreign keys delete with them. Errors: 0A000 the rows are on another server or the query set is one that cannot be deleted, and those of the DELETE.';
+
+CREATE FUNCTION asynctasq.save(
+	class pg_catalog.text,
+	object pg_catalog.jsonb,
+	update_fields pg_catalog.text[] DEFAULT NULL,
+	orm pg_catalog.text DEFAULT NULL) RETURNS pg_catalog.jsonb
+	AS 'MODULE_PATHNAME', 'atq_sql_queryset_save'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.save(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text[], pg_catalog.text) IS
+'Writes an object as a row and returns the row''s object: updates the columns that the object has in the row with its key; inserts it where there is none, or where the object has no key. Generated columns, and objects that relations back have brought along, are left alone. With update_fields it only updates, and only these. NULL where a trigger has kept it from being written. Errors: P0002 with update_fields: there is no such row, 42P16 the model has no key, 22023 update_fields has the key in it, or the object lacks it or one of update_fields, and as create().';
+
+CREATE FUNCTION asynctasq.get_or_create(
+	class pg_catalog.text,
+	lookups pg_catalog.jsonb,
+	defaults pg_catalog.jsonb DEFAULT '{}',
+	orm pg_catalog.text DEFAULT NULL,
+	OUT object pg_catalog.jsonb,
+	OUT created pg_catalog.bool) RETURNS pg_catalog.record
+	AS 'MODULE_PATHNAME', 'atq_sql_queryset_get_or_create'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.get_or_create(pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.text) IS
+'The row that the lookups find, made where there is none: of the lookups that say what a column is, and of defaults, which go before. object: the row''s; created: whether it was made. Of two that make the same row at the same time one gets the other''s, if a unique constraint says that it is the same; under REPEATABLE READ it gets 40001. Errors: P0003 the lookups find more than one row, 23505 a row is in the way that they do not find, and as filter() and create().';
+
+CREATE FUNCTION asynctasq.update_or_create(
+	class pg_catalog.text,
+	lookups pg_catalog.jsonb,
+	defaults pg_catalog.jsonb DEFAULT '{}',
+	create_defaults pg_catalog.jsonb DEFAULT NULL,
+	orm pg_catalog.text DEFAULT NULL,
+	OUT object pg_catalog.jsonb,
+	OUT created pg_catalog.bool) RETURNS pg_catalog.record
+	AS 'MODULE_PATHNAME', 'atq_sql_queryset_update_or_create'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.update_or_create(pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.text) IS
+'The row that the lookups find, with defaults assigned to it as update() does; made where there is none, as get_or_create() does, of the lookups and of create_defaults, or of defaults where that is NULL. object: the row''s; created: whether it was made. Errors: as get_or_create() and update().';
+
 /* ---------------------------------------------------------------------
  * Tasks for the rows of a query set
  * ------------------------------------------------------------------ */
