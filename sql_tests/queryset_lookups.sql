@@ -336,4 +336,5 @@ SELECT asynctasq.aggregate(asynctasq.objects('Post'), '{"n": {"F": "views"}}');
 SELECT asynctasq.aggregate(asynctasq.objects('Post'), '{"n": {"Count": "*", "of": 1}}');
 SELECT asynctasq.aggregate(asynctasq.objects('Post'), '{}');
 
+SELECT count(asynctasq.unregister_model(c, 'django')) FROM unnest('{City,Author,Profile,Post,Comment,Seat,Ticket}'::text[]) AS c;
 DROP SCHEMA queryset_lookups CASCADE;

@@ -44,6 +44,7 @@ static void gather(AtqSource *table, const JsonbValue *object,
 static void gather_list(AtqSource *table, const char *name,
 						const JsonbValue *list, Members *members,
 						const bool *having);
+static int	list_size(const JsonbValue *list, const char *name);
 static AtqCondition *any_of(AtqSource *table, const JsonbValue *list);
 static AtqCondition *none_of(AtqSource *table, const JsonbValue *value);
 static AtqCondition all_in(AtqSource *table, const JsonbValue *value);
@@ -131,44 +132,36 @@ static void
 gather_list(AtqSource *table, const char *name, const JsonbValue *list,
 			Members *members, const bool *having)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	element;
+	int			n = list_size(list, name);
 
+	for (int i = 0; i < n; i++)
+		gather(table, getIthJsonbValueFromContainer(list->val.binary.data, i),
+			   members, having);
+}
+
+static int
+list_size(const JsonbValue *list, const char *name)
+{
 	if (!atq_json_is_list(list))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" must be a list of conditions", name)));
-	it = JsonbIteratorInit(list->val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
-	{
-		if (token == WJB_ELEM)
-			gather(table, &element, members, having);
-	}
+	return JsonContainerSize(list->val.binary.data);
 }
 
 static AtqCondition *
 any_of(AtqSource *table, const JsonbValue *list)
 {
-	AtqCondition  *result = palloc0(sizeof(AtqCondition));
+	AtqCondition *result = palloc0(sizeof(AtqCondition));
+	int			n = list_size(list, "or");
 	StringInfoData sql;
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	element;
 
-	if (!atq_json_is_list(list))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must be a list of conditions", "or")));
 	initStringInfo(&sql);
-	it = JsonbIteratorInit(list->val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	for (int i = 0; i < n; i++)
 	{
-		AtqCondition	condition;
+		AtqCondition condition = all_in(table,
+										getIthJsonbValueFromContainer(list->val.binary.data, i));
 
-		if (token != WJB_ELEM)
-			continue;
-		condition = all_in(table, &element);
 		if (condition.sql == NULL)
 			continue;
 		appendStringInfo(&sql, "%s%s", sql.len == 0 ? "(" : " OR ",

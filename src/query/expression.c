@@ -64,6 +64,7 @@ static AtqExpression *operand(AtqSource *table, const JsonbValue *json,
 static AtqExpression *operation(AtqSource *table, const JsonbValue *json,
 								const char *field);
 static const char *operation_name(const JsonbValue *json, const char *field);
+static JsonbValue *only_member(const JsonbValue *json, const char *name);
 static bool is_constant(const JsonbValue *json, JsonbValue *constant);
 static AtqExpression *constant(AtqBuild *build, const JsonbValue *json,
 							   const AtqExpression *other, const char *field);
@@ -215,21 +216,23 @@ refuse_shape(const char *name)
 JsonbValue *
 atq_build_f(const JsonbValue *json)
 {
-	JsonbIterator *it;
-	JsonbValue	key;
-	JsonbValue *value = palloc(sizeof(JsonbValue));
+	return only_member(json, "F");
+}
 
-	if (json->type != jbvBinary ||
-		!JsonContainerIsObject(json->val.binary.data) ||
+/* The value of an object's only member, if it has that name; else NULL. */
+static JsonbValue *
+only_member(const JsonbValue *json, const char *name)
+{
+	JsonbValue	key;
+
+	if (!atq_json_is_object(json) ||
 		JsonContainerSize(json->val.binary.data) != 1)
 		return NULL;
-	it = JsonbIteratorInit(json->val.binary.data);
-	(void) JsonbIteratorNext(&it, &key, true);
-	(void) JsonbIteratorNext(&it, &key, true);
-	(void) JsonbIteratorNext(&it, value, true);
-	if (key.val.string.len != 1 || key.val.string.val[0] != 'F')
-		return NULL;
-	return value;
+	key.type = jbvString;
+	key.val.string.val = (char *) name;
+	key.val.string.len = strlen(name);
+	return findJsonbValueFromContainer(json->val.binary.data, JB_FOBJECT,
+									   &key);
 }
 
 AtqExpression *
@@ -279,8 +282,7 @@ operation(AtqSource *table, const JsonbValue *json, const char *field)
 	bool		is_right;
 	const char *name;
 
-	if (json->type != jbvBinary ||
-		!JsonContainerIsArray(json->val.binary.data) ||
+	if (!atq_json_is_list(json) ||
 		JsonContainerSize(json->val.binary.data) != 3)
 		refuse_operand(field);
 	for (int i = 0; i < 3; i++)
@@ -333,25 +335,12 @@ refuse_operand(const char *field)
 static bool
 is_constant(const JsonbValue *json, JsonbValue *constant)
 {
-	JsonbIterator *it;
-	JsonbValue	key;
+	JsonbValue *value = only_member(json, "Value");
 
-	if (json->type == jbvNumeric || json->type == jbvBool)
-	{
-		*constant = *json;
-		return true;
-	}
-	if (json->type != jbvBinary ||
-		!JsonContainerIsObject(json->val.binary.data) ||
-		JsonContainerSize(json->val.binary.data) != 1)
-		return false;
-	it = JsonbIteratorInit(json->val.binary.data);
-	(void) JsonbIteratorNext(&it, &key, true);
-	(void) JsonbIteratorNext(&it, &key, true);
-	(void) JsonbIteratorNext(&it, constant, true);
-	return key.val.string.len == strlen("Value") &&
-		memcmp(key.val.string.val, "Value", key.val.string.len) == 0 &&
-		(IsAJsonbScalar(constant) && constant->type != jbvNull);
+	*constant = value != NULL ? *value : *json;
+	if (value == NULL)
+		return json->type == jbvNumeric || json->type == jbvBool;
+	return IsAJsonbScalar(value) && value->type != jbvNull;
 }
 
 /* Of the type that goes with the other operand, if there is one. */
