@@ -152,6 +152,17 @@ visit(const AtqReference *reference, void *arg)
 	const char *end = step->input.data + step->input.len;
 	AtqReference again;
 
+	if (reference->set.data != NULL)
+	{
+		if (reference->set.data < step->input.data ||
+			reference->set.data + reference->set.len != reference->whole.data + reference->whole.len ||
+			reference->whole.data + reference->whole.len > end)
+			fuzz_fail("a query set lies outside its value");
+		if (!is_accepted(reference->set))
+			fuzz_fail("a query set is no value");
+		step->references++;
+		return;
+	}
 	if (reference->whole.data < step->input.data ||
 		reference->whole.data + reference->whole.len > end ||
 		reference->key.data < reference->whole.data ||

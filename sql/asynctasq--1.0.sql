@@ -1533,6 +1533,16 @@ COMMENT ON FUNCTION asynctasq.update_or_create(pg_catalog.text, pg_catalog.jsonb
  * Tasks for the rows of a query set
  * ------------------------------------------------------------------ */
 
+CREATE FUNCTION asynctasq.dispatch_each(
+	task pg_catalog.text,
+	qs asynctasq.queryset,
+	parameter pg_catalog.text,
+	args asynctasq.msgpack DEFAULT '{}') RETURNS pg_catalog.int8
+	AS 'MODULE_PATHNAME', 'atq_sql_dispatch_each'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION asynctasq.dispatch_each(pg_catalog.text, asynctasq.queryset, pg_catalog.text, asynctasq.msgpack) IS
+'Dispatches a task to a handler for each row of a query set, in its order, and returns how many. Their arguments are args and, under the name parameter, a reference to the row. Only the rows'' keys are read. Errors: 42P16 the model has no key, 22004 a row''s key is null, 0A000 a query set of groups, 22P03 args has that name already, as reading the query set, and as dispatch().';
+
 ------------------------------------------------------------------------
 -- Privileges
 ------------------------------------------------------------------------

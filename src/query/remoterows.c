@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "query/remoterows.h"
+#include "remote/cursor.h"
 #include "remote/pool.h"
 #include "wire/datum.h"
 
@@ -24,6 +25,9 @@ static void begin_rows(AtqJob *job);
 static AtqFailure *take_row(AtqJob *job, const PGresult *result, int row);
 static Datum read_value(AtqRemoteRows *rows, int column, char *str);
 static void report_row(void *arg);
+static void begin_chunk(void *chunk);
+static AtqFailure *take_chunk_row(void *chunk, const PGresult *result,
+								  int row);
 
 static const AtqJobReader rows_reader = {begin_rows, take_row, NULL};
 
@@ -208,4 +212,43 @@ report_row(void *arg)
 
 	errcontext("row of model \"%s\" from server \"%s\"",
 			   query->model->model->class_name, query->server);
+}
+
+void
+atq_remoterows_stream(const AtqQuery *query, AtqQueryTaker take, void *arg)
+{
+	static const AtqCursorReader reader = {begin_chunk, take_chunk_row};
+	AtqStatement statement = {
+		.sql = query->sql,
+		.nparams = query->nparams,
+		.params = atq_remoterows_params(query)
+	};
+	AtqCursorOptions options = {
+		.query = &statement,
+		.fetch_size = ATQ_QUERY_CHUNK,
+		.reader = &reader,
+		.chunks = {atq_remoterows_make(query), atq_remoterows_make(query)}
+	};
+	AtqCursor  *cursor = atq_cursor_open(atq_remoterows_pool(query), &options,
+										 NULL);
+	AtqRemoteRows *rows;
+
+	while ((rows = atq_cursor_next(cursor)) != NULL)
+	{
+		if (!atq_remoterows_give(rows, take, arg))
+			break;
+	}
+	atq_cursor_close(cursor);
+}
+
+static void
+begin_chunk(void *chunk)
+{
+	atq_remoterows_begin(chunk);
+}
+
+static AtqFailure *
+take_chunk_row(void *chunk, const PGresult *result, int row)
+{
+	return atq_remoterows_take(chunk, result, row);
 }

@@ -44,4 +44,11 @@ extern AtqFailure *atq_remoterows_take(AtqRemoteRows *rows,
 extern bool atq_remoterows_give(AtqRemoteRows *rows, AtqQueryTaker take,
 								void *arg);
 
+/*
+ * Runs the query and gives all rows to take, two chunks of them in memory at
+ * most.
+ */
+extern void atq_remoterows_stream(const AtqQuery *query, AtqQueryTaker take,
+								  void *arg);
+
 #endif							/* ATQ_QUERY_REMOTEROWS_H */

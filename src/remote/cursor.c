@@ -81,8 +81,9 @@ atq_cursor_open(AtqPool *pool, const AtqCursorOptions *options,
 	MemoryContextRegisterResetCallback(CurrentMemoryContext,
 									   &cursor->callback);
 	cursor->econtext = econtext;
-	RegisterExprContextCallback(econtext, stop_cursor,
-								PointerGetDatum(cursor));
+	if (econtext != NULL)
+		RegisterExprContextCallback(econtext, stop_cursor,
+									PointerGetDatum(cursor));
 	return cursor;
 }
 
@@ -162,8 +163,9 @@ take_row(AtqJob *job, const PGresult *result, int row)
 void
 atq_cursor_close(AtqCursor *cursor)
 {
-	UnregisterExprContextCallback(cursor->econtext, stop_cursor,
-								  PointerGetDatum(cursor));
+	if (cursor->econtext != NULL)
+		UnregisterExprContextCallback(cursor->econtext, stop_cursor,
+									  PointerGetDatum(cursor));
 	drop_cursor(cursor);
 }
 

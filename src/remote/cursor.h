@@ -39,7 +39,7 @@ extern void atq_cursor_check_size(const char *name, int size);
 /*
  * A cursor on the server, in a transaction of its own; nothing is sent yet.  It
  * lives in the current context and goes, with its connection, when that is
- * reset.  econtext: ends it when the executor wants no more.
+ * reset.  econtext, or NULL: ends it when the executor wants no more.
  */
 extern AtqCursor *atq_cursor_open(struct AtqPool *pool,
 								  const AtqCursorOptions *options,

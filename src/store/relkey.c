@@ -23,6 +23,7 @@
 
 #include "base/compat.h"
 #include "store/relkey.h"
+#include "wire/datum.h"
 
 static int	named_columns(Relation rel, const AtqModel *model,
 						  AttrNumber *columns);
@@ -171,6 +172,28 @@ atq_relkey_equals(StringInfo sql, Relation rel, AttrNumber column,
 							 attribute->atttypid,
 							 lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr,
 							 value, type);
+}
+
+void
+atq_relkey_pack(StringInfo buf, Relation rel, int nkeys,
+				const AttrNumber *columns, const Datum *values,
+				const bool *nulls)
+{
+	if (nkeys > 1)
+		atq_pack_array(buf, nkeys);
+	for (int i = 0; i < nkeys; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel),
+												 columns[i] - 1);
+
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("cannot refer to a row of table \"%s\" whose key column \"%s\" is null",
+							RelationGetRelationName(rel),
+							NameStr(column->attname))));
+		atq_datum_encode_key(buf, values[i], column->atttypid);
+	}
 }
 
 char *

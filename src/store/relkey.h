@@ -48,6 +48,14 @@ extern void atq_relkey_equals(StringInfo sql, Relation rel,
 							  AttrNumber column, const char *row,
 							  const char *value);
 
+/*
+ * Appends a row's key as a reference carries it: a value, or an array where it
+ * has several columns.  Throws 22004 where one is NULL.
+ */
+extern void atq_relkey_pack(StringInfo buf, Relation rel, int nkeys,
+							const AttrNumber *columns, const Datum *values,
+							const bool *nulls);
+
 /* Schema and name, quoted; palloc'd. */
 extern char *atq_relkey_name(Relation rel);
 

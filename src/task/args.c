@@ -7,7 +7,7 @@
  * read out of the row that was given, the table itself is not.  Its class is
  * the registered model's, or the table's qualified name with the ORM
  * "postgres" where no model was registered.  A row without a key goes as a
- * map of its columns.
+ * map of its columns.  A query set goes as it is, and is run with the task.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,13 +23,15 @@
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
+#include "query/queryset.h"
 #include "store/registry.h"
 #include "store/relkey.h"
 #include "wire/datum.h"
 #include "wire/text.h"
 #include "wire/type.h"
 
-static bool pack_row(StringInfo buf, HeapTupleHeader row, void *arg);
+static bool pack_value(StringInfo buf, Datum value, Oid type, void *arg);
+static bool pack_row(StringInfo buf, HeapTupleHeader row);
 static void pack_key(StringInfo buf, HeapTupleHeader row, Relation rel,
 					 int nkeys, const AttrNumber *columns);
 static Datum make_checked(StringInfo buf);
@@ -66,7 +68,7 @@ atq_sql_args(PG_FUNCTION_ARGS)
 					 errhint("Give a name and a value for each argument of the task.")));
 		atq_datum_encode(&buf, values[i], types[i], false, NULL, NULL);
 		atq_datum_encode(&buf, values[i + 1], types[i + 1], nulls[i + 1],
-						 pack_row, NULL);
+						 pack_value, NULL);
 	}
 	return make_checked(&buf);
 }
@@ -94,7 +96,7 @@ atq_sql_set(PG_FUNCTION_ARGS)
 	StringInfoData buf;
 
 	initStringInfo(&items);
-	atq_datum_encode(&items, PG_GETARG_DATUM(0), type, false, pack_row, NULL);
+	atq_datum_encode(&items, PG_GETARG_DATUM(0), type, false, pack_value, NULL);
 	initStringInfo(&buf);
 	atq_pack_ext(&buf, ATQ_EXT_SET, items.data, items.len);
 	return make_checked(&buf);
@@ -109,7 +111,7 @@ atq_sql_ref_row(PG_FUNCTION_ARGS)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	if (!pack_row(&buf, row, NULL))
+	if (!pack_row(&buf, row))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("cannot refer to a row of type %s, which has no key",
@@ -178,9 +180,20 @@ class_orm(const char *class_name)
 			 errhint("Register it with asynctasq.register_model().")));
 }
 
-/* For atq_datum_encode. */
+/* For atq_datum_encode: rows of tables, and query sets. */
 static bool
-pack_row(StringInfo buf, HeapTupleHeader row, void *arg)
+pack_value(StringInfo buf, Datum value, Oid type, void *arg)
+{
+	if (type_is_rowtype(type))
+		return pack_row(buf, DatumGetHeapTupleHeader(value));
+	if (type != atq_queryset_type())
+		return false;
+	atq_reference_pack_set(buf, DatumGetJsonbP(value));
+	return true;
+}
+
+static bool
+pack_row(StringInfo buf, HeapTupleHeader row)
 {
 	Oid			relid = get_typ_typrelid(HeapTupleHeaderGetTypeId(row));
 	AttrNumber	columns[ATQ_MAX_KEYS];
@@ -215,24 +228,12 @@ static void
 pack_key(StringInfo buf, HeapTupleHeader row, Relation rel, int nkeys,
 		 const AttrNumber *columns)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	Datum		values[ATQ_MAX_KEYS];
+	bool		nulls[ATQ_MAX_KEYS];
 
-	if (nkeys > 1)
-		atq_pack_array(buf, nkeys);
 	for (int i = 0; i < nkeys; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(desc, columns[i] - 1);
-		bool		isnull;
-		Datum		value = GetAttributeByNum(row, columns[i], &isnull);
-
-		if (isnull)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("cannot refer to a row of table \"%s\" whose key column \"%s\" is null",
-							RelationGetRelationName(rel),
-							NameStr(column->attname))));
-		atq_datum_encode_key(buf, value, column->atttypid);
-	}
+		values[i] = GetAttributeByNum(row, columns[i], &nulls[i]);
+	atq_relkey_pack(buf, rel, nkeys, columns, values, nulls);
 }
 
 /* The value of packed bytes, within the limits of size and depth. */

@@ -45,7 +45,6 @@ static void fill_task(AtqTask *task, const AtqHandler *handler,
 static char *read_options(FunctionCallInfo fcinfo,
 						  AtqDispatchOptions *options);
 static TimestampTz read_run_at(FunctionCallInfo fcinfo);
-static void check_args(AtqSpan args);
 
 void
 atq_dispatch_defaults(AtqDispatchOptions *options)
@@ -141,7 +140,7 @@ atq_dispatch_task(AtqDispatch *dispatch, AtqSpan args)
 {
 	AtqTask    *task = &dispatch->task;
 
-	check_args(args);
+	atq_dispatch_check_args(args);
 	task->id = atq_storage_next_id();
 	task->args = args;
 	atq_insert_task(dispatch->inserter, task);
@@ -157,8 +156,8 @@ atq_dispatch_end(AtqDispatch *dispatch)
 	pfree(dispatch);
 }
 
-static void
-check_args(AtqSpan args)
+void
+atq_dispatch_check_args(AtqSpan args)
 {
 	AtqReader	reader;
 	AtqToken	token;

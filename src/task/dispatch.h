@@ -36,7 +36,10 @@ extern void atq_dispatch_defaults(AtqDispatchOptions *options);
 extern AtqDispatch *atq_dispatch_begin(const char *handler,
 									   const AtqDispatchOptions *options);
 
-/* Inserts one task; args must be a checked map.  Returns its id. */
+/* Throws where arguments are no map (22023), or are too large (54000). */
+extern void atq_dispatch_check_args(AtqSpan args);
+
+/* Inserts one task, its arguments checked.  Returns its id. */
 extern int64 atq_dispatch_task(AtqDispatch *dispatch, AtqSpan args);
 
 extern void atq_dispatch_end(AtqDispatch *dispatch);

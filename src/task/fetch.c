@@ -4,8 +4,8 @@
  *	  fetch(), refresh() and fetch_related(): reading what a lazy argument
  *	  refers to.
  *
- * A handler's parameter of type msgpack keeps its references.  These functions
- * read their rows when they are wanted, as the current user and under a new
+ * A handler's parameter of type msgpack keeps its references, and its query
+ * sets.  These functions read their rows when they are wanted, as the current user and under a new
  * snapshot, in the same way as the other parameters are resolved.
  *
  * refresh() is fetch() of one row that must be there.
@@ -169,7 +169,8 @@ is_nil(AtqSpan value)
 static void
 match_reference(AtqSpan value, AtqReference *reference)
 {
-	if (!atq_reference_match(value, reference))
+	if (!atq_reference_match(value, reference) ||
+		reference->set.data != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("value is not a reference to one row")));

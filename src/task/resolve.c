@@ -28,6 +28,8 @@
  * dropped and is there again is looked up anew.  All else lives in the
  * caller's context.
  *
+ * Query sets are not read here, but where they are met (queryarg.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -50,6 +52,7 @@
 #include "store/relkey.h"
 #include "store/trust.h"
 #include "task/modelplan.h"
+#include "task/queryarg.h"
 #include "task/resolve.h"
 #include "wire/text.h"
 
@@ -140,6 +143,8 @@ static Entry *answer(AtqResolution *resolution,
 					 const AtqReference *reference, Target **target);
 static Datum resolve_row(const AtqReference *reference, Oid row_type,
 						 bool *isnull, void *arg);
+static Datum resolve_set(const AtqReference *reference,
+						 const AtqTypeInfo *type, void *arg);
 static Jsonb *resolve_json(const AtqReference *reference, void *arg);
 
 AtqResolution *
@@ -150,6 +155,7 @@ atq_resolve_begin(AtqRowLock lock)
 	resolution->lock = lock;
 	resolution->context = CurrentMemoryContext;
 	resolution->resolver.row = resolve_row;
+	resolution->resolver.set = resolve_set;
 	resolution->resolver.json = resolve_json;
 	resolution->resolver.arg = resolution;
 	return resolution;
@@ -173,12 +179,16 @@ atq_resolve_resolver(AtqResolution *resolution)
 	return &resolution->resolver;
 }
 
+/* Query sets are run where they are met. */
 static void
 note_reference(const AtqReference *reference, void *arg)
 {
 	AtqResolution *resolution = arg;
-	Target	   *target = find_target(resolution, reference, true);
+	Target	   *target;
 
+	if (reference->set.data != NULL)
+		return;
+	target = find_target(resolution, reference, true);
 	if (find_entry(target, reference->key) == NULL)
 		add_entry(resolution, target, reference->key);
 }
@@ -805,12 +815,21 @@ resolve_row(const AtqReference *reference, Oid row_type, bool *isnull,
 	return entry->row;
 }
 
+static Datum
+resolve_set(const AtqReference *reference, const AtqTypeInfo *type, void *arg)
+{
+	return atq_queryarg_value(reference, type);
+}
+
 static Jsonb *
 resolve_json(const AtqReference *reference, void *arg)
 {
 	Target	   *target;
-	Entry	   *entry = answer(arg, reference, &target);
+	Entry	   *entry;
 
+	if (reference->set.data != NULL)
+		return atq_queryarg_json(reference);
+	entry = answer(arg, reference, &target);
 	if (entry == NULL)
 		return NULL;
 	return atq_datum_jsonb(entry->row, target->plan->row_type);

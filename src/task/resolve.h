@@ -30,7 +30,7 @@ extern AtqResolution *atq_resolve_begin(AtqRowLock lock);
 /* Has a missing row be an error, P0002, whatever its model says. */
 extern void atq_resolve_require(AtqResolution *resolution);
 
-/* Notes every reference in a value; throws where one cannot be resolved. */
+/* Notes every reference to a row; throws where one cannot be resolved. */
 extern void atq_resolve_note(AtqResolution *resolution, AtqSpan value);
 
 /* Reads all noted rows; nothing is read when there is none. */

@@ -84,6 +84,11 @@ static Datum numeric_from_text(const char *text);
 static Datum apply_typmod(Datum value, const AtqTypeInfo *type);
 static Jsonb *plain_json(AtqSpan value, const AtqResolver *resolver);
 static Jsonb *refuse_reference(const AtqReference *reference, void *arg);
+static bool is_set(AtqSpan value, const AtqToken *token,
+				   AtqReference *reference);
+static Datum decode_set(const AtqReference *reference,
+						const AtqTypeInfo *type,
+						const AtqResolver *resolver);
 static Datum decode_array(AtqSpan value, AtqTypeInfo *type,
 						  const AtqResolver *resolver);
 static void read_items(ArrayBuild *build, AtqReader *reader, uint32 count,
@@ -197,6 +202,7 @@ static Datum
 decode_base(AtqSpan value, AtqTypeInfo *type, const AtqResolver *resolver,
 			bool *isnull)
 {
+	AtqReference reference;
 	AtqReader	reader;
 	AtqToken	token;
 
@@ -209,10 +215,6 @@ decode_base(AtqSpan value, AtqTypeInfo *type, const AtqResolver *resolver,
 	}
 	if (type->is_msgpack)
 		return atq_type_make(value.data, value.len);
-	if (type->element)
-		return decode_array(value, type, resolver);
-	if (type->kind == TYPTYPE_COMPOSITE)
-		return decode_row(value, type, resolver, isnull);
 	if (type->base_type == JSONBOID)
 		return JsonbPGetDatum(plain_json(value, resolver));
 	if (type->base_type == JSONOID)
@@ -222,6 +224,12 @@ decode_base(AtqSpan value, AtqTypeInfo *type, const AtqResolver *resolver,
 		return CStringGetTextDatum(JsonbToCString(NULL, &json->root,
 												  VARSIZE(json)));
 	}
+	if (is_set(value, &token, &reference))
+		return decode_set(&reference, type, resolver);
+	if (type->element)
+		return decode_array(value, type, resolver);
+	if (type->kind == TYPTYPE_COMPOSITE)
+		return decode_row(value, type, resolver, isnull);
 	return apply_typmod(decode_scalar(&token, type), type);
 }
 
@@ -573,11 +581,32 @@ plain_json(AtqSpan value, const AtqResolver *resolver)
 static Jsonb *
 refuse_reference(const AtqReference *reference, void *arg)
 {
+	if (reference->set.data)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("cannot run a query set here")));
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("cannot resolve a reference to class \"%s\" here",
 					atq_text_cstring(reference->class_name))));
 	return NULL;				/* keep the compiler quiet */
+}
+
+/* True for a query set; fills *reference. */
+static bool
+is_set(AtqSpan value, const AtqToken *token, AtqReference *reference)
+{
+	return token->kind == ATQ_TOKEN_MAP && token->count == 1 &&
+		atq_reference_match(value, reference);
+}
+
+static Datum
+decode_set(const AtqReference *reference, const AtqTypeInfo *type,
+		   const AtqResolver *resolver)
+{
+	if (!resolver || !resolver->set)
+		(void) refuse_reference(reference, NULL);
+	return resolver->set(reference, type, resolver->arg);
 }
 
 /* An array from a list or a set. */

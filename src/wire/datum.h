@@ -41,18 +41,27 @@ typedef struct AtqTypeInfo
 typedef Datum (*AtqRowResolver) (const AtqReference *reference, Oid row_type,
 								 bool *isnull, void *arg);
 
+/*
+ * What a query set is to a parameter of a type (neither msgpack nor a JSON
+ * type): an array of its rows, or the query set itself.  May throw.
+ */
+typedef Datum (*AtqSetResolver) (const AtqReference *reference,
+								 const AtqTypeInfo *type, void *arg);
+
 typedef struct AtqResolver
 {
 	AtqRowResolver row;
+	AtqSetResolver set;
 	AtqJsonResolver json;
 	void	   *arg;
 } AtqResolver;
 
 /*
- * Writes a table's row as a reference; false when its table has no key, in
- * which case nothing was written and the row goes as a map.
+ * Writes a table's row, or a value of a type unknown here, in a form of its
+ * own; false when it has none (a table without a key), in which case nothing
+ * was written and the value goes as a map or as text.
  */
-typedef bool (*AtqRowPacker) (StringInfo buf, HeapTupleHeader row, void *arg);
+typedef bool (*AtqPacker) (StringInfo buf, Datum value, Oid type, void *arg);
 
 /* Looks a type up in the catalogs; what it keeps lives in context. */
 extern AtqTypeInfo *atq_datum_prepare(Oid type, int32 typmod,
@@ -61,8 +70,8 @@ extern AtqTypeInfo *atq_datum_prepare(Oid type, int32 typmod,
 /*
  * Decodes one value into the type, as a handler's parameter takes it: a
  * scalar from the matching wire type, checked; an array from a list; a row
- * type from a reference; jsonb as plain JSON with references resolved;
- * msgpack as it is.  Domains are checked.  resolver may be NULL, references
+ * type from a reference; an array from a query set; jsonb as plain JSON with
+ * references resolved; msgpack as it is.  Domains are checked.  resolver may be NULL, references
  * then are an error.  Throws 42804 (the wire type does not fit the SQL type),
  * 22003, 22007 and their like; the caller adds the parameter's name as error
  * context.
@@ -78,11 +87,11 @@ extern Datum atq_datum_decode(AtqSpan value, AtqTypeInfo *type,
 extern Datum atq_datum_decode_key(AtqSpan value, AtqTypeInfo *type);
 
 /*
- * Appends a SQL value in its wire type; pack_row may be NULL, rows then
- * always go as maps.
+ * Appends a SQL value in its wire type; pack may be NULL, rows then always go
+ * as maps.
  */
 extern void atq_datum_encode(StringInfo buf, Datum value, Oid type,
-							 bool isnull, AtqRowPacker pack_row, void *arg);
+							 bool isnull, AtqPacker pack, void *arg);
 
 /*
  * Has output functions write what pg_dump would write; returns the GUC nest

@@ -43,7 +43,7 @@
 typedef struct Encode
 {
 	StringInfo	buf;
-	AtqRowPacker pack_row;
+	AtqPacker	pack;
 	void	   *arg;
 	bool		is_key;			/* no ext types */
 } Encode;
@@ -87,9 +87,9 @@ static void encode_attributes(const Encode *encode, HeapTupleHeader row);
 /* Appends a SQL value in its wire type; see datum.h. */
 void
 atq_datum_encode(StringInfo buf, Datum value, Oid type, bool isnull,
-				 AtqRowPacker pack_row, void *arg)
+				 AtqPacker pack, void *arg)
 {
-	Encode		encode = {buf, pack_row, arg, false};
+	Encode		encode = {buf, pack, arg, false};
 
 	if (isnull)
 		atq_pack_nil(buf);
@@ -424,7 +424,8 @@ encode_other(const Encode *encode, Datum value, Oid type)
 		encode_row(encode, DatumGetHeapTupleHeader(value));
 		return;
 	}
-
+	if (encode->pack && encode->pack(encode->buf, value, type, encode->arg))
+		return;
 	encode_output(encode, value, type);
 }
 
@@ -521,9 +522,11 @@ encode_dimension(const Encode *encode, ArrayWalk *walk, int level)
 static void
 encode_row(const Encode *encode, HeapTupleHeader row)
 {
-	if (encode->pack_row &&
-		is_table_row(HeapTupleHeaderGetTypeId(row)) &&
-		encode->pack_row(encode->buf, row, encode->arg))
+	Oid			type = HeapTupleHeaderGetTypeId(row);
+
+	if (encode->pack && is_table_row(type) &&
+		encode->pack(encode->buf, PointerGetDatum(row), type,
+					 encode->arg))
 		return;
 	encode_attributes(encode, row);
 }

@@ -47,6 +47,7 @@ typedef struct Form
 	AtqJsonOut	out;
 	AtqReader	reader;
 	bool		plain;
+	bool		literal;		/* plain, and dict markers are maps */
 	AtqJsonResolver resolve;	/* plain: NULL leaves references as maps */
 	void	   *arg;
 	StringInfoData notes;		/* tagged: a byte per map, true for __map__ */
@@ -154,6 +155,21 @@ atq_json_plain(AtqSpan value, AtqJsonResolver resolve, void *arg)
 	return atq_out_finish(&form.out);
 }
 
+/* The JSON that atq_json_pack_literal has packed; throws as the plain form. */
+Jsonb *
+atq_json_literal(AtqSpan value)
+{
+	Form		form = {0};
+
+	atq_out_open_jsonb(&form.out);
+	atq_msgpack_open(&form.reader, value);
+	form.plain = true;
+	form.literal = true;
+	initStringInfo(&form.scratch);
+	write_value(&form);
+	return atq_out_finish(&form.out);
+}
+
 /* Appends a value as text, containers as tagged JSON. */
 void
 atq_json_text(StringInfo buf, AtqSpan value)
@@ -243,13 +259,12 @@ write_value(Form *form)
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
-	if (form->plain)
-	{
+	if (form->plain && !form->literal)
 		atq_marker_next(&form->reader, &token);
-		atq_marker_enter_set(&form->reader, &token);
-	}
 	else
 		atq_msgpack_next(&form->reader, &token);
+	if (form->plain)
+		atq_marker_enter_set(&form->reader, &token);
 
 	switch (token.kind)
 	{

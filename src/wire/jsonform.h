@@ -19,8 +19,8 @@
 #include "wire/reference.h"
 
 /*
- * What stands for a reference in plain JSON: a palloc'd Jsonb, or NULL for a
- * JSON null.  May throw.
+ * What stands for a reference, of either kind, in plain JSON: a palloc'd Jsonb,
+ * or NULL for a JSON null.  May throw.
  */
 typedef Jsonb *(*AtqJsonResolver) (const AtqReference *reference, void *arg);
 
@@ -28,6 +28,13 @@ typedef Jsonb *(*AtqJsonResolver) (const AtqReference *reference, void *arg);
 extern Jsonb *atq_json_tagged(AtqSpan value);
 extern Jsonb *atq_json_plain(AtqSpan value, AtqJsonResolver resolve,
 							 void *arg);
+
+/*
+ * JSON that is only carried: an object is a map, whatever its keys, and the
+ * other way round.  What JSON lacks is read as in the plain form.
+ */
+extern void atq_json_pack_literal(StringInfo buf, Jsonb *json);
+extern Jsonb *atq_json_literal(AtqSpan value);
 
 /* Appends the tagged form's text. */
 extern void atq_json_print(StringInfo buf, AtqSpan value);

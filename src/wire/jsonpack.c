@@ -78,6 +78,7 @@ typedef struct Packer
 {
 	StringInfo	buf;
 	const TapeNode *node;
+	bool		literal;		/* objects are maps, none is a tag */
 } Packer;
 
 static void tape_open(Tape *tape);
@@ -91,7 +92,7 @@ static void tape_from_text(Tape *tape, const char *json, Size len);
 static void hint_nul(void *arg);
 static void tape_from_jsonb(Tape *tape, Jsonb *json);
 static void tape_add_jsonb(Tape *tape, const JsonbValue *value);
-static void pack_tape(StringInfo buf, const Tape *tape);
+static void pack_tape(StringInfo buf, const Tape *tape, bool literal);
 static void pack_value(Packer *packer);
 static void pack_number(StringInfo buf, const TapeNode *node);
 static bool is_exact_float(const TapeNode *node, double value);
@@ -117,7 +118,19 @@ atq_json_pack(StringInfo buf, Jsonb *json)
 
 	tape_open(&tape);
 	tape_from_jsonb(&tape, json);
-	pack_tape(buf, &tape);
+	pack_tape(buf, &tape, false);
+	tape_close(&tape);
+}
+
+/* Appends the bytes of a Jsonb as it stands. */
+void
+atq_json_pack_literal(StringInfo buf, Jsonb *json)
+{
+	Tape		tape;
+
+	tape_open(&tape);
+	tape_from_jsonb(&tape, json);
+	pack_tape(buf, &tape, true);
 	tape_close(&tape);
 }
 
@@ -129,7 +142,7 @@ atq_json_pack_text(StringInfo buf, const char *json, Size len)
 
 	tape_open(&tape);
 	tape_from_text(&tape, json, len);
-	pack_tape(buf, &tape);
+	pack_tape(buf, &tape, false);
 	tape_close(&tape);
 }
 
@@ -368,9 +381,9 @@ tape_add_jsonb(Tape *tape, const JsonbValue *value)
 }
 
 static void
-pack_tape(StringInfo buf, const Tape *tape)
+pack_tape(StringInfo buf, const Tape *tape, bool literal)
 {
-	Packer		packer = {buf, tape->nodes};
+	Packer		packer = {buf, tape->nodes, literal};
 
 	pack_value(&packer);
 	Assert(packer.node == tape->nodes + tape->count);
@@ -524,14 +537,14 @@ significant_digits(const char *number, Size len, char *digits,
 	return count;
 }
 
-/* A map, unless its only key is a tag. */
+/* A map, unless its only key is a tag that counts. */
 static void
 pack_object(Packer *packer)
 {
 	const TapeNode *node = packer->node++;
 	uint32		i;
 
-	if (node->count == 1)
+	if (node->count == 1 && !packer->literal)
 	{
 		AtqSpan		name = {packer->node->text, packer->node->len};
 		AtqTag		tag = atq_tag_find(name);

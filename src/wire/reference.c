@@ -7,7 +7,8 @@
  * markers, and at most the class file beside them, is one.  A key is a
  * scalar or an array of scalars.  That is all a primary key can be, and it
  * means that matching never looks deeper than two levels: nested near-misses
- * cannot make a walk quadratic.
+ * cannot make a walk quadratic.  A query set is a map of its marker alone with
+ * a map; who reads it says whether that is one.
  *
  * The scan needs no stack: a map anywhere is looked at where its header
  * stands, and the data of a set is read as what it is, MessagePack in place.
@@ -18,12 +19,14 @@
 
 #include "miscadmin.h"
 
+#include "wire/jsonform.h"
 #include "wire/reference.h"
 #include "wire/text.h"
 
 #define CLASS_MARKER	"__orm_class__"
 #define FILE_MARKER		"__orm_class_file__"
 #define PROXY_TYPE		"__lazy_orm_proxy__"
+#define SET_MARKER		"__orm_queryset__"
 
 static const struct
 {
@@ -41,6 +44,7 @@ static bool match_pairs(AtqReader *reader, uint32 pairs,
 static bool match_object(AtqReader *reader, uint32 pairs,
 						 AtqReference *reference);
 static bool match_proxy(AtqReader *reader, AtqReference *reference);
+static bool match_set(AtqReader *reader, AtqReference *reference);
 static const char *find_orm(const AtqToken *name);
 static bool read_text(AtqReader *reader, AtqSpan *text);
 static bool read_key(AtqReader *reader, AtqSpan *key);
@@ -74,7 +78,8 @@ atq_reference_scan(AtqSpan value, AtqReferenceVisitor visit, void *arg)
 	AtqReader	reader;
 
 	if (!memmem(value.data, value.len, CLASS_MARKER, strlen(CLASS_MARKER)) &&
-		!memmem(value.data, value.len, PROXY_TYPE, strlen(PROXY_TYPE)))
+		!memmem(value.data, value.len, PROXY_TYPE, strlen(PROXY_TYPE)) &&
+		!memmem(value.data, value.len, SET_MARKER, strlen(SET_MARKER)))
 		return;
 
 	atq_msgpack_open(&reader, value);
@@ -116,16 +121,26 @@ atq_reference_pack(StringInfo buf, const char *orm, const char *class_name,
 	atq_text_pack(buf, class_name, strlen(class_name));
 }
 
+/* Appends a query set, given by its JSON, whose objects are no tags. */
+void
+atq_reference_pack_set(StringInfo buf, Jsonb *set)
+{
+	atq_pack_map(buf, 1);
+	atq_pack_str(buf, SET_MARKER, strlen(SET_MARKER));
+	atq_json_pack_literal(buf, set);
+}
+
 /* Matches a map's pairs, the reader standing behind its header. */
 static bool
 match_pairs(AtqReader *reader, uint32 pairs, AtqReference *reference)
 {
 	AtqReader	start = *reader;
 
+	memset(reference, 0, sizeof(*reference));
+	if (pairs == 1)
+		return match_set(reader, reference);
 	if (pairs != 2 && pairs != 3)
 		return false;
-
-	memset(reference, 0, sizeof(*reference));
 	if (match_object(reader, pairs, reference))
 		return true;
 
@@ -201,6 +216,24 @@ match_proxy(AtqReader *reader, AtqReference *reference)
 	reference->orm = "tortoise";
 	return proxy_type.data && reference->class_name.data &&
 		reference->key.data;
+}
+
+/* The marker and a map. */
+static bool
+match_set(AtqReader *reader, AtqReference *reference)
+{
+	AtqReader	value;
+	AtqToken	token;
+
+	atq_msgpack_next(reader, &token);
+	if (!atq_token_is(&token, SET_MARKER))
+		return false;
+	value = *reader;
+	atq_msgpack_next(&value, &token);
+	if (token.kind != ATQ_TOKEN_MAP)
+		return false;
+	reference->set = atq_msgpack_skip(reader);
+	return true;
 }
 
 /* The ORM a marker names, or NULL. */
