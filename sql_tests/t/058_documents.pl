@@ -1,4 +1,5 @@
-# The tests that the documents name as proof are there.
+# The tests that the documents name as proof are there, and what
+# docs/query-sets.md shows is what its test shows.
 
 use strict;
 use warnings;
@@ -20,5 +21,20 @@ foreach my $name (@names)
 
 	ok((grep { -f $_ } @places), "$name is there");
 }
+
+# Each block of SQL stands in the test's output, with what follows it here.
+my $page = slurp_file('docs/query-sets.md');
+my $shown = slurp_file('expected/queryset_docs.out');
+my $blocks = 0;
+
+while ($page =~ /^```sql\n(.*?)^```\n(?:^```text\n(.*?)^```\n)?/msg)
+{
+	my ($statement, $output) = ($1, $2 // '');
+
+	$blocks++;
+	isnt(index($shown, $statement . $output),
+		-1, 'query-sets.md: ' . ($statement =~ /^(.*)/)[0]);
+}
+cmp_ok($blocks, '>', 30, 'query-sets.md shows statements');
 
 done_testing();
