@@ -40,7 +40,6 @@ enum
 
 static AtqQueue *hold_queue(Oid role, const char *name);
 static void fill_task(AtqTask *task, const AtqHandler *handler,
-					  const AtqQueue *queue,
 					  const AtqDispatchOptions *options);
 static char *read_options(FunctionCallInfo fcinfo,
 						  AtqDispatchOptions *options);
@@ -83,14 +82,16 @@ atq_dispatch_begin(const char *name, const AtqDispatchOptions *options)
 	queue_name = pstrdup(queue_name);
 	dispatch->role = handler->role;
 	queue = hold_queue(dispatch->role, queue_name);
+	dispatch->task.queue_id = queue->id;
+	dispatch->task.durable = queue->durable;
 
-	/* making the queue may have emptied the cache */
+	/* the cache may have been emptied, and may be by looking again */
 	handler = atq_registry_handler(name);
 	if (handler == NULL || handler->role != dispatch->role)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("handler \"%s\" does not exist any more", name)));
-	fill_task(&dispatch->task, handler, queue, options);
+	fill_task(&dispatch->task, handler, options);
 	dispatch->inserter = atq_insert_begin(dispatch->task.durable);
 	return dispatch;
 }
@@ -116,11 +117,9 @@ hold_queue(Oid role, const char *name)
 }
 
 static void
-fill_task(AtqTask *task, const AtqHandler *handler, const AtqQueue *queue,
+fill_task(AtqTask *task, const AtqHandler *handler,
 		  const AtqDispatchOptions *options)
 {
-	task->queue_id = queue->id;
-	task->durable = queue->durable;
 	task->task = pstrdup(handler->name);
 	task->priority = options->has_priority ? options->priority :
 		handler->priority;
