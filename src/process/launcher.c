@@ -174,6 +174,11 @@ atq_launcher_main(Datum arg)
 		}
 		reap_failed_starts(now);
 		remove_absent();
+		if (last_scan > now)
+			last_scan = 0;
+		if (begin <= now)
+			begin = 0;
+		begin = Min(begin, TimestampTzPlusMilliseconds(now, CRASH_PAUSE_MAX_MS));
 		next_scan = last_scan + atq_sweep_interval_s * USECS_PER_SEC;
 		if (now >= next_scan)
 		{

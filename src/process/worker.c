@@ -605,7 +605,7 @@ wait_for_work(void)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz deadline;
 
-	if (slot->state != ATQ_SLOT_IDLE)
+	if (slot->state != ATQ_SLOT_IDLE || slot->idle_since > now)
 	{
 		mark_idle();
 		pgstat_report_activity(STATE_IDLE, NULL);

@@ -354,7 +354,8 @@ atq_claim_steal(int lane_index, AtqSlot *own, int after_ms)
 
 		if (slot == own || !atq_slot_read(i, &copy) ||
 			copy.lane != lane_index || copy.unrun_id == ATQ_ID_NONE ||
-			!TimestampDifferenceExceeds(copy.claimed_at, now, after_ms))
+			(copy.claimed_at <= now &&
+			 !TimestampDifferenceExceeds(copy.claimed_at, now, after_ms)))
 			continue;
 		SpinLockAcquire(&slot->mutex);
 		if (slot->unrun_id == copy.unrun_id)

@@ -128,7 +128,7 @@ static TimestampTz deadline_after(int64 timeout_us);
 static void wait_until_settled(Wait *wait);
 static bool has_settled(Wait *wait);
 static bool is_running(int64 id);
-static void sleep_until_told(const Wait *wait);
+static void sleep_until_told(Wait *wait);
 static void stop_waiting(int code, Datum arg);
 static void fail_timeout(const Wait *wait) atq_noreturn;
 static void flush_outcome(void);
@@ -657,12 +657,13 @@ is_running(int64 id)
  * deadline.
  */
 static void
-sleep_until_told(const Wait *wait)
+sleep_until_told(Wait *wait)
 {
 	static uint32 wait_event = 0;
 	TimestampTz now = GetCurrentTimestamp();
 	long		ms = WAIT_LOOK_MS;
 
+	wait->deadline = Min(wait->deadline, deadline_after(wait->timeout_us));
 	if (now >= wait->deadline)
 		fail_timeout(wait);
 	if (wait_event == 0)
