@@ -165,7 +165,8 @@ atq_test_start_launcher(PG_FUNCTION_ARGS)
 		BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "asynctasq", MAXPGPATH);
+	strlcpy(worker.bgw_library_name, "asynctasq",
+			sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, "atq_launcher_main", BGW_MAXLEN);
 	strlcpy(worker.bgw_name, "asynctasq second launcher", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "asynctasq launcher", BGW_MAXLEN);
