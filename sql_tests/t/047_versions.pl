@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_cluster('main', 'asynctasq.worker_idle_timeout' => '1h');
+my $node = new_cluster('main', 'restart_after_crash' => 'on', 'asynctasq.worker_idle_timeout' => '1h');
 
 # Where the server looks for scripts.
 my $scripts = $node->config_data('--sharedir') . '/extension';
@@ -118,6 +118,22 @@ foreach my $version ('1.1', '0.9', '1.01')
 	wait_for($node, 'shop', "SELECT count(*) = 100 FROM app.log WHERE what = '$version'");
 	pass("$version: tasks run when the versions fit again");
 }
+
+# A crash in the middle of an update leaves the version that was.
+create_test_functions($node, 'shop');
+sql(q{SELECT asynctasq.pause_queue('safe')});
+load('crash', 100);
+kill_at_command($node, 'shop', 'ALTER TABLE', q{ALTER EXTENSION asynctasq UPDATE TO '1.0.1'});
+query_is($node, 'shop', q{SELECT extversion FROM pg_extension WHERE extname = 'asynctasq'}, '1.0',
+	'a crash in ALTER EXTENSION UPDATE: the version is what it was');
+sql(q{SELECT asynctasq.resume_queue('safe')});
+wait_for($node, 'shop', "SELECT count(*) >= 50 FROM app.log WHERE what = 'crash'");
+wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.task');
+pass('and tasks run');
+$node->safe_psql('shop', q{ALTER EXTENSION asynctasq UPDATE TO '1.0.1'; ALTER EXTENSION asynctasq UPDATE TO '1.0'});
+load('updated', 10);
+wait_for($node, 'shop', "SELECT count(*) = 10 FROM app.log WHERE what = 'updated'");
+pass('and the update works when it is tried again');
 
 $node->safe_psql('other', q{ALTER EXTENSION asynctasq UPDATE TO '1.1'});
 $node->safe_psql('other', 'DROP EXTENSION asynctasq');

@@ -27,7 +27,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_cluster create_tenant create_test_functions app app_fails
-  wait_for query_is kill_postmaster python);
+  wait_for query_is kill_at_command kill_postmaster python);
 
 # new_cluster($name, setting => value, ...): a running cluster that preloads
 # the extension.  The pseudo setting "streaming" prepares it for standbys.
@@ -140,6 +140,27 @@ sub query_is
 	my ($node, $db, $sql, $expected, $name) = @_;
 
 	return is($node->safe_psql($db, $sql), $expected, $name);
+}
+
+# kill_at_command($node, $db, $tag, $sql): runs SQL whose session kills itself
+# when the first command of this tag in it has ended; needs the functions of
+# create_test_functions.  Returns when the server is back.
+sub kill_at_command
+{
+	my ($node, $db, $tag, $sql) = @_;
+	my $offset = -s $node->logfile;
+
+	$node->safe_psql(
+		$db, qq{
+		CREATE FUNCTION test.kill_self() RETURNS event_trigger LANGUAGE plpgsql AS
+			'BEGIN PERFORM test.atq_test_kill_self(); END';
+		CREATE EVENT TRIGGER kill_self ON ddl_command_end WHEN TAG IN ('$tag')
+			EXECUTE FUNCTION test.kill_self();});
+	$node->psql($db, $sql);
+	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
+	wait_for($node, $db, 'SELECT true');
+	$node->safe_psql($db, 'DROP EVENT TRIGGER kill_self; DROP FUNCTION test.kill_self()');
+	return;
 }
 
 # kill_postmaster($node): by SIGKILL; returns when none of the server's
