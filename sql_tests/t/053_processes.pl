@@ -153,5 +153,52 @@ SKIP:
 	query_is($node, 'shop', q{SELECT count(*) FROM app.log WHERE what = 'napped'}, 100, 'transaction_timeout ends no worker');
 }
 
+
+$node->stop;
+
+# No connection is left: workers are none.
+$node = new_cluster(
+	'small',
+	'max_connections' => '6',
+	'superuser_reserved_connections' => '1',
+	'max_locks_per_transaction' => '10',
+	'autovacuum' => 'off');
+create_tenant($node, 'shop', 'app');
+app($node, 'shop', 'app', q{
+	CREATE TABLE log (what text);
+	CREATE FUNCTION note(what text) RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO log VALUES (what); END;
+	SELECT asynctasq.create_queue('safe', durable => true);
+	SELECT asynctasq.register_handler('note', 'note(text)', queue => 'safe')});
+my @sessions;
+while (@sessions < 5)
+{
+	push @sessions, $node->background_psql('shop', extra_params => [ '-U', 'app' ]);
+}
+app_fails($node, 'shop', 'app', 'SELECT 1', qr/too many|remaining connection slots/, 'one more connection');
+$sessions[0]->query_safe(q{SELECT asynctasq.dispatch('note', asynctasq.args('what', n::text)) FROM generate_series(1, 100) AS n});
+wait_for($node, 'shop', 'SELECT count(*) = 100 FROM app.log');
+pass('tasks run while no connection is left');
+$_->quit foreach @sessions;
+
+# No lock is left: launcher and workers fail, and come back until there are some.
+# What is locked here stays with the session when the statement has failed.
+app($node, 'shop', 'app', 'TRUNCATE log');
+$node->append_conf('postgresql.conf', 'asynctasq.enabled = off');
+$node->reload;
+wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.stat_workers');
+app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('note', asynctasq.args('what', n::text)) FROM generate_series(1, 100) AS n});
+my $locker = $node->background_psql('shop', on_error_stop => 0);
+$locker->query('SELECT count(pg_advisory_lock(n)) FROM generate_series(1, 1000000) AS n');
+like($locker->{stderr}, qr/out of shared memory/, 'all locks are taken');
+$offset = -s $node->logfile;
+$node->append_conf('postgresql.conf', 'asynctasq.enabled = on');
+$node->reload;
+$node->wait_for_log(qr/(?:ERROR|FATAL):  out of shared memory.*(?:"asynctasq worker" \(PID \d+\) exited with exit code 1.*){2}/s, $offset);
+$locker->query('SELECT pg_advisory_unlock_all()');
+$locker->quit;
+wait_for($node, 'shop', 'SELECT count(*) = 100 FROM app.log');
+query_is($node, 'shop', 'SELECT count(*), count(DISTINCT what) FROM app.log', '100|100', 'all tasks run, once, when there are locks again');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP:|was terminated by signal/, 'and nothing has crashed');
+
 $node->stop;
 done_testing();
