@@ -62,10 +62,10 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "storage/ipc.h"
 #include "utils/timestamp.h"
 
 #include "base/evidence.h"
+#include "base/shmem.h"
 
 #define EVIDENCE_FILE	PG_STAT_TMP_DIR "/asynctasq.evidence"
 #define EVIDENCE_MAGIC	0x41545131
@@ -132,9 +132,8 @@ typedef struct Evidence
 
 static Evidence *evidence = NULL;
 static bool is_file = false;	/* or else memory of the postmaster's */
-static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
-static void startup_evidence(void);
+static void start_evidence(void *memory, LWLock *lock, bool fresh);
 static void map_evidence(void);
 static void *map_file(void);
 static int	open_file(void);
@@ -166,18 +165,17 @@ StaticAssertDecl(offsetof(Evidence, slots) == 64, "attempts are aligned");
 void
 atq_evidence_init(void)
 {
-	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_evidence;
+	static const AtqShmem part = {.attach = start_evidence};
+
+	atq_shmem_reserve(&part);
 }
 
-/* At server start, and again after each crash, in the postmaster. */
+/* In the postmaster; the file takes the place of shared memory. */
 static void
-startup_evidence(void)
+start_evidence(void *memory, LWLock *lock, bool fresh)
 {
 	bool		crashed = true;
 
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
 	if (evidence == NULL)
 	{
 		map_evidence();

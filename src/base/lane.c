@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
@@ -24,17 +23,12 @@
 
 #include "base/guc.h"
 #include "base/lane.h"
-
-#define ATQ_TRANCHE		"asynctasq"
+#include "base/shmem.h"
 
 AtqShared  *atq_shared = NULL;
 
-static shmem_request_hook_type prev_shmem_request_hook = NULL;
-static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
-
-static void request_shared(void);
-static void startup_shared(void);
-static void init_shared(void);
+static Size shared_size(void);
+static void attach_shared(void *memory, LWLock *lock, bool fresh);
 static int	find_lane(Oid database, Oid role);
 static int	add_lane(Oid database, Oid role);
 static AtqLine *find_line(AtqLane *lane, int32 queue_id, int32 priority);
@@ -46,6 +40,18 @@ static bool lane_has_slot(int lane);
 static bool wake_idle_slot(int lane, int *workers);
 static void set_slot_latch(AtqSlot *slot);
 
+void
+atq_lane_init(void)
+{
+	static const AtqShmem part = {
+		.name = "asynctasq lanes",
+		.size = shared_size,
+		.attach = attach_shared
+	};
+
+	atq_shmem_reserve(&part);
+}
+
 static Size
 shared_size(void)
 {
@@ -53,43 +59,13 @@ shared_size(void)
 					mul_size(atq_max_workers + 1, sizeof(AtqSlot)));
 }
 
-void
-atq_lane_init(void)
-{
-	prev_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shared;
-	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_shared;
-}
-
 static void
-request_shared(void)
+attach_shared(void *memory, LWLock *lock, bool fresh)
 {
-	if (prev_shmem_request_hook)
-		prev_shmem_request_hook();
-	RequestAddinShmemSpace(shared_size());
-	RequestNamedLWLockTranche(ATQ_TRANCHE, 1);
-}
-
-static void
-startup_shared(void)
-{
-	bool		found;
-
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	atq_shared = ShmemInitStruct("asynctasq lanes", shared_size(), &found);
-	if (!found)
-		init_shared();
-	LWLockRelease(AddinShmemInitLock);
-}
-
-static void
-init_shared(void)
-{
-	memset(atq_shared, 0, shared_size());
-	atq_shared->lock = &GetNamedLWLockTranche(ATQ_TRANCHE)->lock;
+	atq_shared = memory;
+	if (!fresh)
+		return;
+	atq_shared->lock = lock;
 	pg_atomic_init_u64(&atq_shared->last_commit, 0);
 	pg_atomic_init_u32(&atq_shared->waiters, 0);
 	pg_atomic_init_u32(&atq_shared->launcher_procno, PG_UINT32_MAX);

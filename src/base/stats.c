@@ -12,13 +12,10 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 
+#include "base/shmem.h"
 #include "base/stats.h"
-
-#define ATQ_STATS_TRANCHE	"asynctasq stats"
 
 typedef struct AtqStats
 {
@@ -29,11 +26,8 @@ typedef struct AtqStats
 
 static AtqStats *stats = NULL;
 
-static shmem_request_hook_type prev_shmem_request_hook = NULL;
-static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
-
-static void request_stats(void);
-static void startup_stats(void);
+static Size stats_size(void);
+static void attach_stats(void *memory, LWLock *lock, bool fresh);
 static void init_entries(AtqStat *entries);
 static AtqStat *find_or_add(AtqStat *entries, Oid database, int32 queue_id,
 							Oid role, const char *name);
@@ -48,38 +42,30 @@ static void forget(AtqStat *entries, Oid database);
 void
 atq_stats_init(void)
 {
-	prev_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_stats;
-	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_stats;
+	static const AtqShmem part = {
+		.name = "asynctasq stats",
+		.size = stats_size,
+		.attach = attach_stats
+	};
+
+	atq_shmem_reserve(&part);
+}
+
+static Size
+stats_size(void)
+{
+	return sizeof(AtqStats);
 }
 
 static void
-request_stats(void)
+attach_stats(void *memory, LWLock *lock, bool fresh)
 {
-	if (prev_shmem_request_hook)
-		prev_shmem_request_hook();
-	RequestAddinShmemSpace(sizeof(AtqStats));
-	RequestNamedLWLockTranche(ATQ_STATS_TRANCHE, 1);
-}
-
-static void
-startup_stats(void)
-{
-	bool		found;
-
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	stats = ShmemInitStruct(ATQ_STATS_TRANCHE, sizeof(AtqStats), &found);
-	if (!found)
-	{
-		memset(stats, 0, sizeof(AtqStats));
-		stats->lock = &GetNamedLWLockTranche(ATQ_STATS_TRANCHE)->lock;
-		init_entries(stats->queues);
-		init_entries(stats->handlers);
-	}
-	LWLockRelease(AddinShmemInitLock);
+	stats = memory;
+	if (!fresh)
+		return;
+	stats->lock = lock;
+	init_entries(stats->queues);
+	init_entries(stats->handlers);
 }
 
 static void

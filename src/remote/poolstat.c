@@ -13,14 +13,12 @@
 #include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/acl.h"
 
+#include "base/shmem.h"
 #include "remote/poolstat.h"
 
-#define TRANCHE			"asynctasq pools"
 #define NCOLUMNS		14
 
 typedef struct PoolStats
@@ -31,49 +29,38 @@ typedef struct PoolStats
 
 static PoolStats *stats = NULL;
 
-static shmem_request_hook_type prev_shmem_request_hook = NULL;
-static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
-
-static void request_stats(void);
-static void startup_stats(void);
+static Size stats_size(void);
+static void attach_stats(void *memory, LWLock *lock, bool fresh);
 static bool read_entry(AtqPoolStat *entry, AtqPoolStat *copy);
 static void put_row(ReturnSetInfo *rsinfo, const AtqPoolStat *stat);
 
 void
 atq_poolstat_init(void)
 {
-	prev_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_stats;
-	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_stats;
+	static const AtqShmem part = {
+		.name = "asynctasq pools",
+		.size = stats_size,
+		.attach = attach_stats
+	};
+
+	atq_shmem_reserve(&part);
+}
+
+static Size
+stats_size(void)
+{
+	return sizeof(PoolStats);
 }
 
 static void
-request_stats(void)
+attach_stats(void *memory, LWLock *lock, bool fresh)
 {
-	if (prev_shmem_request_hook)
-		prev_shmem_request_hook();
-	RequestAddinShmemSpace(sizeof(PoolStats));
-	RequestNamedLWLockTranche(TRANCHE, 1);
-}
-
-static void
-startup_stats(void)
-{
-	bool		found;
-
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	stats = ShmemInitStruct(TRANCHE, sizeof(PoolStats), &found);
-	if (!found)
-	{
-		memset(stats, 0, sizeof(PoolStats));
-		stats->lock = &GetNamedLWLockTranche(TRANCHE)->lock;
-		for (int i = 0; i < ATQ_MAX_POOLS; i++)
-			SpinLockInit(&stats->entries[i].mutex);
-	}
-	LWLockRelease(AddinShmemInitLock);
+	stats = memory;
+	if (!fresh)
+		return;
+	stats->lock = lock;
+	for (int i = 0; i < ATQ_MAX_POOLS; i++)
+		SpinLockInit(&stats->entries[i].mutex);
 }
 
 AtqPoolStat *
