@@ -31,6 +31,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/sinval.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -87,6 +88,7 @@ static bool text_column_is(TupleTableSlot *slot, int column,
 						   const char *text);
 static bool has_column(TupleTableSlot *slot, int column);
 static TupleTableSlot *take_slot(bool durable, Relation rel);
+static bool has_block(bool durable, Relation rel, BlockNumber block);
 static bool delete_task(Relation rel, TupleTableSlot *slot);
 static AtqSpan read_args(Datum args);
 static void read_task(TupleTableSlot *slot, AtqTask *task);
@@ -335,6 +337,26 @@ take_slot(bool durable, Relation rel)
 }
 
 /*
+ * Whether a table is that long.  How long it is is asked for when the block is
+ * behind what is known, and when it may have become shorter or another file,
+ * which every process is sent a message about before it gets a lock on it.
+ */
+static bool
+has_block(bool durable, Relation rel, BlockNumber block)
+{
+	static BlockNumber lengths[2];
+	static uint64 messages[2];
+
+	if (block >= lengths[durable] ||
+		messages[durable] != SharedInvalidMessageCounter)
+	{
+		messages[durable] = SharedInvalidMessageCounter;
+		lengths[durable] = RelationGetNumberOfBlocks(rel);
+	}
+	return block < lengths[durable];
+}
+
+/*
  * False where the row is not to be had.  Values out of line need a snapshot;
  * a server with assertions asks for one wherever there could be some.
  */
@@ -381,7 +403,7 @@ atq_storage_take(bool durable, const AtqCandidate *candidate,
 
 	PG_TRY();
 	{
-		if (ItemPointerGetBlockNumber(&tid) < RelationGetNumberOfBlocks(rel) &&
+		if (has_block(durable, rel, ItemPointerGetBlockNumber(&tid)) &&
 			table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot) &&
 			DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id)
 		{
