@@ -42,6 +42,7 @@ bool		atq_pool_pre_ping = false;
 int			atq_pool_recycle_s = -1;
 int			atq_pool_class = ATQ_POOL_QUEUE;
 int			atq_fetch_timeout_ms = 30000;
+int			atq_fetch_max_age_ms = 100;
 int			atq_max_answer_kb = 65536;
 
 static const struct config_enum_entry synchronous_commit_options[] = {
@@ -191,6 +192,11 @@ define_remote_settings(void)
 							"Sets the maximum time to get an answer from another server, with connecting.",
 							"0 means no limit.",
 							&atq_fetch_timeout_ms, 30000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.fetch_max_age",
+							"Sets the age at which rows that were fetched ahead of their task are fetched again.",
+							"0 means that rows are not fetched ahead.",
+							&atq_fetch_max_age_ms, 100, 0, INT_MAX,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("asynctasq.max_answer",
 							"Sets the maximum size of an answer of another server.",

@@ -33,6 +33,7 @@ extern PGDLLIMPORT bool atq_pool_pre_ping;
 extern PGDLLIMPORT int atq_pool_recycle_s;
 extern PGDLLIMPORT int atq_pool_class;
 extern PGDLLIMPORT int atq_fetch_timeout_ms;
+extern PGDLLIMPORT int atq_fetch_max_age_ms;
 extern PGDLLIMPORT int atq_max_answer_kb;
 
 /* Defines all settings and reserves their prefix; from _PG_init only. */

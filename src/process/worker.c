@@ -27,7 +27,8 @@
  *
  * How many tasks it claims at a time follows from how long they take, so
  * that slow ones are not hoarded (CLAIM_MS); but it claims enough to fill a
- * batch where the last handler was called with batches.
+ * batch where the last handler was called with batches, and twice as many where
+ * rows are asked for ahead, so that a batch is there behind the one that runs.
  *
  * Memory: the claim and all else that lasts lives in TopMemoryContext; each
  * turn of the loop runs in "asynctasq worker", reset after it.
@@ -68,6 +69,7 @@
 #include "store/extension.h"
 #include "store/home.h"
 #include "task/claim.h"
+#include "task/prefetch.h"
 #include "task/task.h"
 
 #define CLAIM_MS		10		/* how much work to claim at a time */
@@ -466,9 +468,12 @@ claim_more(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			limit = FIRST_CLAIM;
+	int			least;
+	int			windows = 1;
 	uint32		mark;
 	bool		found = false;
 
+	atq_prefetch_forget();
 	atq_claim_release(claim, slot);
 	note_taken_up();
 	if (!atq_lane_has_work(lane, now))
@@ -476,8 +481,14 @@ claim_more(void)
 		note_no_work();
 		return false;
 	}
+	if (atq_prefetch_is_on())
+		windows = ATQ_CLAIM_WINDOWS;
 	if (task_ms > 0)
 		limit = (int) Max(1, Min(CLAIM_MS / task_ms, claim->room));
+	limit = Min(limit, windows * claim->room / ATQ_CLAIM_WINDOWS);
+	least = Min(least_claim, claim->room / ATQ_CLAIM_WINDOWS);
+	if (least > 1)
+		least *= windows;
 	mark = atq_lane_mark(lane);
 	begin_transaction();
 	if (!atq_registry_installed() || !atq_home_is_here())
@@ -493,7 +504,7 @@ claim_more(void)
 			CommitTransactionCommand();
 			begin_transaction();
 		}
-		found = atq_claim_next(claim, slot, limit, least_claim);
+		found = atq_claim_next(claim, slot, limit, least);
 	}
 	CommitTransactionCommand();
 	note_progress();
@@ -574,6 +585,9 @@ run_next(void)
 		atq_claim_drop(claim);
 		return;
 	}
+	atq_prefetch_ask(&worker_runner, claim->durable,
+					 &claim->candidates[claim->next],
+					 claim->count - claim->next, least_claim);
 	done = atq_task_run(&worker_runner, claim->durable,
 						&claim->candidates[claim->next],
 						claim->count - claim->next, &run);

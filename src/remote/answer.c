@@ -202,7 +202,8 @@ take_sync(AtqConn *conn, AtqJob *job)
 	if (job->own)
 		return;
 	conn->njobs--;
-	conn->held = job->hold;
+	atq_ahead_note(conn);
+	conn->held = job->hold || conn->ahead;
 	atq_run_finish(job, NULL);
 }
 

@@ -18,8 +18,9 @@
  * took the one, mostly a restart, took them all.  Where none can be opened,
  * jobs use those that there are; where there are none, they fail.
  *
- * A run is not reentrant.  Connections that a stream holds are not touched by
- * runs of others in between.
+ * A run is not reentrant.  Connections that a stream holds, or jobs that were
+ * sent ahead (ahead.c), are not touched by runs of others in between; but if
+ * the latter are needed they are closed.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,6 +40,7 @@
 typedef struct Run
 {
 	uint32		number;
+	int			ms;				/* for all jobs; 0: any */
 	int			active;			/* jobs that are not done */
 	List	   *pools;
 	WaitEventSet *set;			/* or NULL: to be made anew */
@@ -53,7 +55,9 @@ static Run *run = NULL;
 static uint32 run_number = 0;
 static uint32 wait_event = 0;
 
-static void begin_run(AtqJob **jobs, int n);
+uint64		atq_job_writes = 0;
+
+static void begin_run(int ms);
 static void do_run(void);
 static void end_run(void);
 static void abandon_run(void);
@@ -108,13 +112,19 @@ atq_job_running(void)
 void
 atq_job_run(AtqJob **jobs, int n)
 {
+	atq_job_run_for(jobs, n, atq_fetch_timeout_ms);
+}
+
+void
+atq_job_run_for(AtqJob **jobs, int n, int ms)
+{
 	if (run != NULL)
 		elog(ERROR, "queries on other servers cannot be nested");
 	if (n == 0)
 		return;
 	if (wait_event == 0)
 		wait_event = atq_wait_event("AsynctasqRemote");
-	begin_run(jobs, n);
+	begin_run(ms);
 	PG_TRY();
 	{
 		reserve_descriptor();
@@ -145,13 +155,13 @@ atq_job_run_one(AtqJob *job)
 
 /* Nothing of it is needed once it has ended, but failures of jobs. */
 static void
-begin_run(AtqJob **jobs, int n)
+begin_run(int ms)
 {
 	run = palloc0(sizeof(Run));
 	run->number = ++run_number;
-	run->deadline = atq_fetch_timeout_ms == 0 ? DT_NOEND :
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-									atq_fetch_timeout_ms);
+	run->ms = ms;
+	run->deadline = ms == 0 ? DT_NOEND :
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
 }
 
 static void
@@ -167,7 +177,9 @@ static void
 begin_job(AtqJob *job)
 {
 	job->begun_at = GetCurrentTimestamp();
+	job->run = run->number;
 	run->active++;
+	atq_job_writes += job->write ? 1 : 0;
 	if (job->conn != NULL)
 		job->conn->run = run->number;
 	if (job->state == ATQ_JOB_SENT)
@@ -411,6 +423,8 @@ open_conns(AtqPool *pool)
 	int			wanted = pool->nwaiting - count_pending(pool);
 	bool		first = pool->size == 0;
 
+	if (wanted > 0 && pool->size >= pool->limit)
+		atq_ahead_reclaim(pool, run->number);
 	if (pool->nwaiting > 0 && first)
 		wanted = Max(wanted, Min(pool->options.min_size, pool->limit));
 	while (wanted-- > 0 && pool->size < pool->limit)
@@ -485,7 +499,7 @@ atq_run_finish(AtqJob *job, AtqFailure *failure)
 	job->state = ATQ_JOB_DONE;
 	if (failure != NULL)
 		job->failure = failure;
-	run->active--;
+	run->active -= job->run == run->number ? 1 : 0;
 	counts->queries++;
 	counts->total_ms += ms;
 	counts->max_ms = Max(counts->max_ms, ms);
@@ -826,7 +840,7 @@ expire(void)
 												pool->failure ? pool->failure->message : NULL,
 												"no connection to server \"%s\" within %d ms",
 												pool->login->server_name,
-												atq_fetch_timeout_ms));
+												run->ms));
 		else if (count_pending(pool) == 0 && now >= waiting_until(pool))
 		{
 			pool->counts.timeouts += pool->nwaiting;
@@ -861,8 +875,7 @@ expire_conns(AtqPool *pool, TimestampTz now)
 		{
 			failure = atq_failure_make(ERRCODE_CONNECTION_FAILURE, NULL,
 									   "server \"%s\" did not answer within %d ms",
-									   pool->login->server_name,
-									   atq_fetch_timeout_ms);
+									   pool->login->server_name, run->ms);
 			fail_jobs(conn, failure);
 			conn->reused = false;
 			atq_run_lose(conn, failure);
@@ -939,6 +952,7 @@ atq_job_release(AtqConn *conn)
 {
 	AtqPool    *pool = conn->pool;
 
+	atq_ahead_leave(conn);
 	conn->held = false;
 	atq_conn_give_back(conn);
 	atq_pool_publish(pool);

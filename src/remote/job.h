@@ -59,12 +59,14 @@ struct AtqJob
 	bool		write;			/* is not sent twice, nor beside others */
 	bool		users;			/* users' own words: the session is reset */
 	bool		hold;			/* keep the connection for the caller */
+	bool		ahead;			/* sent before the run that waits for it */
 	struct AtqConn *conn;		/* the one that is kept, for its next job */
 
 	/* What the run sets. */
 	AtqFailure *failure;		/* or NULL; in the run's context */
 	AtqJobState state;
 	bool		own;			/* the pool's own */
+	uint32		run;			/* that waits for it */
 	int			statement;		/* whose answer is being read */
 	int			tries;
 	bool		waited;			/* found no connection ready */
@@ -84,6 +86,9 @@ extern AtqJob *atq_job_make(struct AtqPool *pool);
  * under way then is given up.  What is palloc'd lives in the current context.
  */
 extern void atq_job_run(AtqJob **jobs, int n);
+
+/* The same with so much time for all, 0 meaning any. */
+extern void atq_job_run_for(AtqJob **jobs, int n, int ms);
 
 /* The same for one, whose failure is thrown. */
 extern void atq_job_run_one(AtqJob *job);
@@ -105,5 +110,26 @@ extern bool atq_job_drain(struct AtqConn *conn, int ms);
 
 /* True in the midst of a run. */
 extern bool atq_job_running(void);
+
+/* How many jobs that write this process has begun. */
+extern uint64 atq_job_writes;
+
+/*
+ * Sends a job that only reads on a connection that is there already and has
+ * nothing to do, or only such jobs; false where there is none.  A later run
+ * reads the answer, if atq_job_is_under_way then: the connection is closed
+ * when other jobs need it, or a second after.  Whoever sends a job ahead keeps
+ * its memory until it is not under way any more.
+ */
+extern bool atq_job_send_ahead(AtqJob *job);
+
+/* True of a job that was sent ahead while its answer can still be read. */
+extern bool atq_job_is_under_way(const AtqJob *job);
+
+/*
+ * Does without the answer of a job that is under way, and without those of
+ * all others on its connection.  Never throws.
+ */
+extern void atq_job_forget(AtqJob *job);
 
 #endif							/* ATQ_REMOTE_JOB_H */

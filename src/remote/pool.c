@@ -79,7 +79,6 @@ static void sweep_pools(void);
 static void close_all(int code, Datum arg);
 static void init_pool(AtqPool *pool, Oid server);
 static bool read_options(AtqPool *pool, AtqFailure **failure);
-static bool is_worn(const AtqPool *pool, const AtqConn *conn);
 static const char *login_value(const AtqLogin *login, const char *keyword);
 static bool needs_lookup(const AtqPool *pool);
 static AtqFailure *start_connecting(AtqConn *conn);
@@ -281,10 +280,10 @@ atq_pool_begin(AtqPool *pool)
 
 		if (conn->held)
 			continue;
-		alive = !is_worn(pool, conn) && atq_conn_is_alive(conn);
+		alive = !atq_conn_is_worn(conn) && atq_conn_is_alive(conn);
 		if (alive)
 			continue;
-		if (is_worn(pool, conn))
+		if (atq_conn_is_worn(conn))
 			pool->counts.recycled++;
 		else
 			pool->counts.errors++;
@@ -292,10 +291,11 @@ atq_pool_begin(AtqPool *pool)
 	}
 }
 
-/* Too old, or opened with other options. */
-static bool
-is_worn(const AtqPool *pool, const AtqConn *conn)
+bool
+atq_conn_is_worn(const AtqConn *conn)
 {
+	const AtqPool *pool = conn->pool;
+
 	return conn->generation != pool->generation ||
 		(pool->options.recycle_s >= 0 &&
 		 TimestampDifferenceExceeds(conn->created_at, GetCurrentTimestamp(),
@@ -663,6 +663,7 @@ note_unread(AtqConn *conn)
 void
 atq_conn_close(AtqConn *conn)
 {
+	atq_ahead_leave(conn);
 	if (conn->pg != NULL)
 	{
 		if (conn->njobs > 0 && PQstatus(conn->pg) == CONNECTION_OK &&

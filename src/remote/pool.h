@@ -52,7 +52,8 @@ typedef struct AtqConn
 	bool		reused;			/* has been idle since it was opened */
 	bool		dirty;			/* users' queries have run since its reset */
 	bool		pinned;			/* its search_path is pg_catalog alone */
-	bool		held;			/* by a stream, between runs */
+	bool		held;			/* by a stream, or ahead, between runs */
+	bool		ahead;			/* held by jobs that were sent ahead */
 	uint32		run;			/* the run that uses it while held */
 	dlist_head	jobs;			/* sent, their answers not complete */
 	int			njobs;			/* .. without those of the pool's own */
@@ -123,6 +124,9 @@ extern AtqConn *atq_conn_open(AtqPool *pool);
 extern AtqFailure *atq_conn_resolve(AtqConn *conn);
 extern AtqFailure *atq_conn_poll(AtqConn *conn);
 
+/* True when it is too old, or was opened with other options. */
+extern bool atq_conn_is_worn(const AtqConn *conn);
+
 /* False when an idle connection is known to be dead. */
 extern bool atq_conn_is_alive(AtqConn *conn);
 
@@ -143,6 +147,15 @@ extern bool atq_conn_send(AtqConn *conn, AtqJob *job);
 
 /* Reads what has come, without waiting; false when the connection is lost. */
 extern bool atq_conn_read(AtqConn *conn);
+
+/*
+ * Of jobs that were sent ahead (ahead.c): closes the connections of a pool
+ * that have only such jobs and do not take part in a run; notes that a job on
+ * a connection has ended; lets a connection be any other.  Never throw.
+ */
+extern void atq_ahead_reclaim(AtqPool *pool, uint32 run);
+extern void atq_ahead_note(AtqConn *conn);
+extern void atq_ahead_leave(AtqConn *conn);
 
 /* Writes the pool's counters where others see them. */
 extern void atq_pool_publish(AtqPool *pool);

@@ -8,7 +8,11 @@
  * as text and are read by the input functions of the local relation's columns,
  * which may run users' code, so only after the run has ended.
  *
- * Memory: all that a fetch needs lives in the caller's context.
+ * An answer is kept as text, so it does not matter when it is read: it is
+ * valid for whoever would ask the same.
+ *
+ * Memory: an answer lives in the context in which it was asked for, rows in
+ * the caller's.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,13 +46,6 @@ struct AtqRemoteTable
 	MemoryContext context;
 };
 
-/* A request under way. */
-typedef struct Fetch
-{
-	AtqRowsRequest *request;
-	char	 ***values;			/* of each row found, by column; else NULL */
-} Fetch;
-
 /* For the error context of reading a value. */
 typedef struct ValueContext
 {
@@ -59,11 +56,12 @@ typedef struct ValueContext
 static char *make_statement(Relation rel, int nkeys,
 							const AttrNumber *columns, const Oid *types);
 static char *option_value(List *options, const char *name, char *missing);
-static AtqJob *make_job(Fetch *fetch);
+static AtqPool *get_pool(const char *server);
+static const char *const *make_params(const AtqRowsRequest *request);
 static void begin_rows(AtqJob *job);
 static AtqFailure *take_row(AtqJob *job, const PGresult *result, int row);
-static void read_rows(Fetch *fetch);
-static Datum read_row(AtqRemoteTable *table, char **values);
+static void read_rows(AtqRowsRequest *request, const AtqRowsAnswer *answer);
+static Datum make_row(AtqRemoteTable *table, char **values);
 static void report_value(void *arg);
 
 static const AtqJobReader rows_reader = {begin_rows, take_row, NULL};
@@ -177,41 +175,73 @@ option_value(List *options, const char *name, char *missing)
 void
 atq_rows_fetch(AtqRowsRequest *requests, int n)
 {
-	Fetch	   *fetches = palloc0(n * sizeof(Fetch));
+	AtqRowsAnswer **answers = palloc(n * sizeof(AtqRowsAnswer *));
 	AtqJob	  **jobs = palloc(n * sizeof(AtqJob *));
 
 	for (int i = 0; i < n; i++)
 	{
-		fetches[i].request = &requests[i];
-		jobs[i] = make_job(&fetches[i]);
+		answers[i] = atq_rows_ask(&requests[i]);
+		jobs[i] = answers[i]->job;
 	}
 	atq_job_run(jobs, n);
 	for (int i = 0; i < n; i++)
 	{
 		if (jobs[i]->failure != NULL)
 			atq_failure_throw(jobs[i]->failure, requests[i].server);
-		read_rows(&fetches[i]);
+		read_rows(&requests[i], answers[i]);
 	}
 }
 
-/* Values of keys are written as they are for the wire. */
-static AtqJob *
-make_job(Fetch *fetch)
+AtqRowsAnswer *
+atq_rows_ask(const AtqRowsRequest *request)
 {
-	AtqRowsRequest *request = fetch->request;
 	AtqRemoteTable *table = request->table;
-	AtqFailure *failure = NULL;
-	AtqPool    *pool = atq_pool_get(atq_server_find(request->server,
-													GetUserId()),
-									GetUserId(), &failure);
+	AtqRowsAnswer *answer = palloc0(sizeof(AtqRowsAnswer));
 	AtqStatement *statement = palloc(sizeof(AtqStatement));
-	const char **params = palloc(table->nkeys * sizeof(char *));
-	AtqJob	   *job;
-	int			level;
+	AtqPool    *pool = get_pool(request->server);
+
+	answer->mapping = pool->key.mapping;
+	answer->user = pool->key.user;
+	answer->generation = pool->generation;
+	answer->server = pstrdup(request->server);
+	answer->sql = pstrdup(table->sql);
+	answer->writes = atq_job_writes;
+	answer->context = CurrentMemoryContext;
+	answer->n = request->n;
+	answer->ncolumns = table->ncolumns;
+	answer->rows = palloc(request->n * sizeof(char **));
+	statement->sql = answer->sql;
+	statement->nparams = table->nkeys;
+	statement->params = make_params(request);
+	answer->job = atq_job_make(pool);
+	answer->job->statements = statement;
+	answer->job->nstatements = 1;
+	answer->job->reader = &rows_reader;
+	answer->job->arg = answer;
+	return answer;
+}
+
+/* The current user's; throws the reason where there is none. */
+static AtqPool *
+get_pool(const char *server)
+{
+	AtqFailure *failure = NULL;
+	AtqPool    *pool = atq_pool_get(atq_server_find(server, GetUserId()),
+									GetUserId(), &failure);
 
 	if (pool == NULL)
-		atq_failure_throw(failure, request->server);
-	level = atq_datum_pin_settings();
+		atq_failure_throw(failure, server);
+	return pool;
+}
+
+/* Values of keys are written as they are for the wire. */
+static const char *const *
+make_params(const AtqRowsRequest *request)
+{
+	const AtqRemoteTable *table = request->table;
+	const char **params = palloc(table->nkeys * sizeof(char *));
+	int			level = atq_datum_pin_settings();
+
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		Oid			output;
@@ -221,94 +251,107 @@ make_job(Fetch *fetch)
 		params[i] = OidOutputFunctionCall(output, request->keys[i]);
 	}
 	AtEOXact_GUC(true, level);
-	statement->sql = table->sql;
-	statement->nparams = table->nkeys;
-	statement->params = params;
-	job = atq_job_make(pool);
-	job->statements = statement;
-	job->nstatements = 1;
-	job->reader = &rows_reader;
-	job->arg = fetch;
-	fetch->values = palloc(request->n * sizeof(char **));
-	request->found = palloc0(request->n * sizeof(bool));
-	request->rows = palloc0(request->n * sizeof(Datum));
-	return job;
+	return params;
+}
+
+bool
+atq_rows_same(const AtqRowsAnswer *answer, const AtqRemoteTable *table,
+			  const char *server)
+{
+	const AtqPool *pool = get_pool(server);
+
+	return pool->key.mapping == answer->mapping &&
+		pool->key.user == answer->user &&
+		pool->generation == answer->generation &&
+		atq_job_writes == answer->writes &&
+		strcmp(table->sql, answer->sql) == 0;
 }
 
 static void
 begin_rows(AtqJob *job)
 {
-	Fetch	   *fetch = job->arg;
+	AtqRowsAnswer *answer = job->arg;
 
-	memset(fetch->values, 0, fetch->request->n * sizeof(char **));
-	fetch->request->ambiguous = false;
+	memset(answer->rows, 0, answer->n * sizeof(char **));
+	answer->ambiguous = false;
 }
 
 static AtqFailure *
 take_row(AtqJob *job, const PGresult *result, int row)
 {
-	Fetch	   *fetch = job->arg;
-	AtqRowsRequest *request = fetch->request;
-	TupleDesc	desc = request->table->desc;
-	int			column = 1;
+	AtqRowsAnswer *answer = job->arg;
+	MemoryContext old;
 	int64		ord;
 	char	  **values;
 
-	if (PQnfields(result) != request->table->ncolumns + 1)
+	if (PQnfields(result) != answer->ncolumns + 1)
 		return atq_failure_make(ERRCODE_PROTOCOL_VIOLATION, NULL,
 								"server \"%s\" answers with %d columns instead of %d",
-								request->server, PQnfields(result),
-								request->table->ncolumns + 1);
+								answer->server, PQnfields(result),
+								answer->ncolumns + 1);
 	ord = strtoll(PQgetvalue(result, row, 0), NULL, 10);
-	if (ord < 1 || ord > request->n)
+	if (ord < 1 || ord > answer->n)
 		return atq_failure_make(ERRCODE_PROTOCOL_VIOLATION, NULL,
 								"server \"%s\" answers with a row that was not asked for",
-								request->server);
-	if (fetch->values[ord - 1] != NULL)
+								answer->server);
+	if (answer->rows[ord - 1] != NULL)
 	{
-		request->ambiguous = true;
-		request->ambiguous_key = ord - 1;
+		answer->ambiguous = true;
+		answer->ambiguous_key = ord - 1;
 		return NULL;
 	}
-	values = palloc0((desc->natts + 1) * sizeof(char *));
-	for (int i = 0; i < desc->natts; i++)
+	old = MemoryContextSwitchTo(answer->context);
+	values = palloc0((answer->ncolumns + 1) * sizeof(char *));
+	for (int i = 0; i < answer->ncolumns; i++)
 	{
-		if (TupleDescAttr(desc, i)->attisdropped)
-			continue;
-		if (!PQgetisnull(result, row, column))
-			values[i] = pnstrdup(PQgetvalue(result, row, column),
-								 PQgetlength(result, row, column));
-		column++;
+		if (!PQgetisnull(result, row, i + 1))
+			values[i] = pnstrdup(PQgetvalue(result, row, i + 1),
+								 PQgetlength(result, row, i + 1));
 	}
-	fetch->values[ord - 1] = values;
+	answer->rows[ord - 1] = values;
+	MemoryContextSwitchTo(old);
 	return NULL;
 }
 
 static void
-read_rows(Fetch *fetch)
+read_rows(AtqRowsRequest *request, const AtqRowsAnswer *answer)
 {
-	AtqRowsRequest *request = fetch->request;
-	ValueContext context = {request->table, request->server};
+	request->ambiguous = answer->ambiguous;
+	request->ambiguous_key = answer->ambiguous_key;
+	request->found = palloc0(request->n * sizeof(bool));
+	request->rows = palloc0(request->n * sizeof(Datum));
+	for (int i = 0; i < request->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (answer->rows[i] == NULL)
+			continue;
+		request->rows[i] = atq_rows_read(answer, i, request->table);
+		request->found[i] = true;
+	}
+}
+
+Datum
+atq_rows_read(const AtqRowsAnswer *answer, int key, AtqRemoteTable *table)
+{
+	ValueContext context = {table, answer->server};
 	ErrorContextCallback callback;
+	Datum		row;
 
 	callback.callback = report_value;
 	callback.arg = &context;
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	for (int i = 0; i < request->n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (fetch->values[i] == NULL)
-			continue;
-		request->rows[i] = read_row(request->table, fetch->values[i]);
-		request->found[i] = true;
-	}
+	row = make_row(table, answer->rows[key]);
 	error_context_stack = callback.previous;
+	return row;
 }
 
+/* The values are those of the columns that are there, in their order. */
 static Datum
-read_row(AtqRemoteTable *table, char **values)
+make_row(AtqRemoteTable *table, char **values)
 {
+	char	  **all = palloc0((table->desc->natts + 1) * sizeof(char *));
+
 	if (table->input == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(table->context);
@@ -316,8 +359,12 @@ read_row(AtqRemoteTable *table, char **values)
 		table->input = TupleDescGetAttInMetadata(table->desc);
 		MemoryContextSwitchTo(old);
 	}
-	return heap_copy_tuple_as_datum(BuildTupleFromCStrings(table->input,
-														   values),
+	for (int i = 0; i < table->desc->natts; i++)
+	{
+		if (!TupleDescAttr(table->desc, i)->attisdropped)
+			all[i] = *values++;
+	}
+	return heap_copy_tuple_as_datum(BuildTupleFromCStrings(table->input, all),
 									table->desc);
 }
 

@@ -10,6 +10,8 @@
 
 #include "utils/rel.h"
 
+#include "remote/job.h"
+
 /* How rows of a table are asked for; lives in the context it was made in. */
 typedef struct AtqRemoteTable AtqRemoteTable;
 
@@ -43,6 +45,45 @@ extern AtqRemoteTable *atq_rows_prepare(Relation rel, int nkeys,
  */
 extern char *atq_rows_table_name(Relation rel);
 extern char *atq_rows_column_name(Relation rel, AttrNumber column);
+
+/*
+ * What is asked of a server, and what it has answered, for as long as the
+ * context lives that it was made in, whatever becomes of the table.
+ */
+typedef struct AtqRowsAnswer
+{
+	Oid			mapping;		/* who was asked .. */
+	Oid			user;
+	uint32		generation;		/* .. with which options */
+	const char *server;
+	const char *sql;
+	uint64		writes;			/* as of atq_job_writes */
+	AtqJob	   *job;			/* to be run or sent */
+	MemoryContext context;
+	int			n;				/* keys */
+	int			ncolumns;
+	char	 ***rows;			/* the values of each, NULL: there is none */
+	bool		ambiguous;		/* several rows have the same key .. */
+	int			ambiguous_key;	/* .. this one */
+} AtqRowsAnswer;
+
+/*
+ * Makes a request's job, as the current user.  Throws where that may not ask
+ * the server.
+ */
+extern AtqRowsAnswer *atq_rows_ask(const AtqRowsRequest *request);
+
+/*
+ * True where asking for rows of the table, of that server and as the current
+ * user, means to ask the same question of the same one, and this process has
+ * written nothing there since.  Throws as atq_rows_ask does.
+ */
+extern bool atq_rows_same(const AtqRowsAnswer *answer,
+						  const AtqRemoteTable *table, const char *server);
+
+/* A row of an answer, in the current context.  May run users' code. */
+extern Datum atq_rows_read(const AtqRowsAnswer *answer, int key,
+						   AtqRemoteTable *table);
 
 /*
  * Reads the rows of all requests at once, as the current user.  Throws what

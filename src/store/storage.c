@@ -89,6 +89,8 @@ static bool text_column_is(TupleTableSlot *slot, int column,
 static bool has_column(TupleTableSlot *slot, int column);
 static TupleTableSlot *take_slot(bool durable, Relation rel);
 static bool has_block(bool durable, Relation rel, BlockNumber block);
+static bool find_candidate(bool durable, Relation rel, TupleTableSlot *slot,
+						   const AtqCandidate *candidate);
 static bool delete_task(Relation rel, TupleTableSlot *slot);
 static AtqSpan read_args(Datum args);
 static void read_task(TupleTableSlot *slot, AtqTask *task);
@@ -390,6 +392,17 @@ delete_task(Relation rel, TupleTableSlot *slot)
  * end of a table that has been rewritten or truncated since it was claimed;
  * who reads there disturbs who extends the table.
  */
+static bool
+find_candidate(bool durable, Relation rel, TupleTableSlot *slot,
+			   const AtqCandidate *candidate)
+{
+	ItemPointerData tid = candidate->tid;
+
+	return has_block(durable, rel, ItemPointerGetBlockNumber(&tid)) &&
+		table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot) &&
+		DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id;
+}
+
 AtqTake
 atq_storage_take(bool durable, const AtqCandidate *candidate,
 				 const char *only, AtqTask *task)
@@ -397,15 +410,12 @@ atq_storage_take(bool durable, const AtqCandidate *candidate,
 	Relation	rel = table_open(atq_registry_table(task_table(durable)),
 								 RowExclusiveLock);
 	TupleTableSlot *slot = take_slot(durable, rel);
-	ItemPointerData tid = candidate->tid;
 	volatile AtqTake result = rel->rd_rel->relfilenode == candidate->file ?
 		ATQ_TAKE_GONE : ATQ_TAKE_MOVED;
 
 	PG_TRY();
 	{
-		if (has_block(durable, rel, ItemPointerGetBlockNumber(&tid)) &&
-			table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot) &&
-			DatumGetInt64(get_column(slot, TASK_ID)) == candidate->id)
+		if (find_candidate(durable, rel, slot, candidate))
 		{
 			if (only != NULL && !text_column_is(slot, TASK_TASK, only))
 				result = ATQ_TAKE_OTHER;
@@ -423,6 +433,29 @@ atq_storage_take(bool durable, const AtqCandidate *candidate,
 	PG_END_TRY();
 	table_close(rel, NoLock);
 	return result;
+}
+
+bool
+atq_storage_peek(bool durable, const AtqCandidate *candidate, AtqTask *task)
+{
+	Relation	rel = table_open(atq_registry_table(task_table(durable)),
+								 AccessShareLock);
+	TupleTableSlot *slot = take_slot(durable, rel);
+	bool		found = false;
+
+	PG_TRY();
+	{
+		found = find_candidate(durable, rel, slot, candidate);
+		if (found)
+			read_task(slot, task);
+	}
+	PG_FINALLY();
+	{
+		ExecClearTuple(slot);
+	}
+	PG_END_TRY();
+	table_close(rel, NoLock);
+	return found;
 }
 
 static Datum

@@ -38,6 +38,8 @@ typedef struct AtqTask
 	char	   *task;			/* handler's name */
 	char	   *correlation_id; /* or NULL */
 	AtqSpan		args;
+	struct AtqResolution *ahead;	/* rows fetched for it, or NULL: set by who
+									 * runs it */
 } AtqTask;
 
 /* A claimed task: where its row was. */
@@ -98,6 +100,10 @@ typedef enum AtqTake
 
 extern AtqTake atq_storage_take(bool durable, const AtqCandidate *candidate,
 								const char *only, AtqTask *task);
+
+/* Reads it and leaves it; false where it is gone or has been changed. */
+extern bool atq_storage_peek(bool durable, const AtqCandidate *candidate,
+							 AtqTask *task);
 
 /*
  * Finds a task's row by id, as the latest snapshot sees it, without a lock;

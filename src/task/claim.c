@@ -73,7 +73,7 @@ atq_claim_make(int lane, MemoryContext context)
 
 	claim->lane = lane;
 	claim->line = -1;
-	claim->room = atq_claim_size;
+	claim->room = ATQ_CLAIM_WINDOWS * atq_claim_size;
 	claim->candidates =
 		MemoryContextAlloc(context, sizeof(AtqCandidate) * claim->room);
 	return claim;

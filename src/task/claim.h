@@ -11,6 +11,9 @@
 #include "base/lane.h"
 #include "store/storage.h"
 
+/* How much larger a claim is where tasks are looked at ahead. */
+#define ATQ_CLAIM_WINDOWS	2
+
 /* Tasks claimed from one line, and how far they have been run. */
 typedef struct AtqClaim
 {
@@ -22,7 +25,8 @@ typedef struct AtqClaim
 	uint32		announcements;	/* of the lane, when it was claimed */
 	int			next;			/* first that has not been run */
 	int			count;
-	AtqCandidate *candidates;	/* room for asynctasq.claim_size */
+	AtqCandidate *candidates;	/* room for ATQ_CLAIM_WINDOWS times
+								 * asynctasq.claim_size */
 	int			room;
 } AtqClaim;
 

@@ -113,7 +113,7 @@ fetch_json(FunctionCallInfo fcinfo, AtqSpan value)
 	AtqResolution *resolution = atq_resolve_begin(ATQ_LOCK_NONE);
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
 
-	atq_resolve_note(resolution, value);
+	atq_resolve_note(resolution, value, NULL);
 	atq_resolve_fetch(resolution);
 	PG_RETURN_JSONB_P(atq_json_plain(value, resolver->json, resolver->arg));
 }
@@ -136,7 +136,7 @@ fetch_row(FunctionCallInfo fcinfo, AtqSpan value)
 	if (is_nil(value))
 		PG_RETURN_NULL();
 	match_reference(value, &reference);
-	atq_resolve_note(resolution, value);
+	atq_resolve_note(resolution, value, NULL);
 	atq_resolve_fetch(resolution);
 	return resolver->row(&reference, type, &fcinfo->isnull, resolver->arg);
 }
@@ -150,7 +150,7 @@ refresh(FunctionCallInfo fcinfo, AtqSpan value)
 
 	match_reference(value, &reference);
 	atq_resolve_require(resolution);
-	atq_resolve_note(resolution, value);
+	atq_resolve_note(resolution, value, NULL);
 	atq_resolve_fetch(resolution);
 	PG_RETURN_JSONB_P(resolver->json(&reference, resolver->arg));
 }

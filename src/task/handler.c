@@ -106,12 +106,12 @@ static void missing_argument(const Binding *binding, int param)
 			atq_noreturn;
 static AtqTypeInfo *parameter_type(const Binding *binding, int param);
 static bool takes_whole(const Binding *binding, AtqSpan args);
-static void decode_arguments(const Binding *binding, AtqSpan args,
+static void decode_arguments(const Binding *binding, const AtqTask *task,
 							 FunctionCallInfo fcinfo);
 static void decode_argument(const Binding *binding, AtqSpan args, int param,
 							const AtqResolver *resolver,
 							NullableDatum *result);
-static void note_references(const Binding *binding, AtqSpan args,
+static void note_references(const Binding *binding, const AtqTask *task,
 							AtqResolution *resolution);
 static void decode_batch(Binding **bindings, const AtqTask **tasks, int n,
 						 FunctionCallInfo fcinfo);
@@ -259,7 +259,7 @@ atq_handler_call(AtqHandler *handler, const AtqTask *task, Jsonb **result,
 	InitFunctionCallInfoData(*fcinfo, &call->flinfo, call->nparams,
 							 DEFAULT_COLLATION_OID, NULL, NULL);
 	bind_arguments(binding, task->args);
-	decode_arguments(binding, task->args, fcinfo);
+	decode_arguments(binding, task, fcinfo);
 	PopActiveSnapshot();
 
 	*called = true;
@@ -267,6 +267,20 @@ atq_handler_call(AtqHandler *handler, const AtqTask *task, Jsonb **result,
 	if (result != NULL)
 		*result = result_json(result_type, value, fcinfo->isnull);
 	PopActiveSnapshot();
+}
+
+void
+atq_handler_note(AtqHandler *handler, const AtqTask *task,
+				 AtqResolution *resolution)
+{
+	HandlerCall *call = get_call(handler);
+	Binding    *binding = palloc0(binding_size(call));
+
+	check_execute(call);
+	binding->handler = handler;
+	binding->call = call;
+	bind_arguments(binding, task->args);
+	note_references(binding, task, resolution);
 }
 
 void
@@ -648,16 +662,16 @@ takes_whole(const Binding *binding, AtqSpan args)
 
 /* Reads the rows that the arguments refer to, and decodes the arguments. */
 static void
-decode_arguments(const Binding *binding, AtqSpan args,
+decode_arguments(const Binding *binding, const AtqTask *task,
 				 FunctionCallInfo fcinfo)
 {
 	AtqResolution *resolution = atq_resolve_begin(binding->handler->lock);
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
 
-	note_references(binding, args, resolution);
+	note_references(binding, task, resolution);
 	atq_resolve_fetch(resolution);
 	for (int i = 0; i < binding->call->nparams; i++)
-		decode_argument(binding, args, i, resolver, &fcinfo->args[i]);
+		decode_argument(binding, task->args, i, resolver, &fcinfo->args[i]);
 }
 
 /* The same for a batch, with the rows of all its tasks read at once. */
@@ -669,7 +683,7 @@ decode_batch(Binding **bindings, const AtqTask **tasks, int n,
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
 
 	for (int i = 0; i < n; i++)
-		note_references(bindings[i], tasks[i]->args, resolution);
+		note_references(bindings[i], tasks[i], resolution);
 	atq_resolve_fetch(resolution);
 	for (int i = 0; i < fcinfo->nargs; i++)
 	{
@@ -708,19 +722,19 @@ decode_array(Binding **bindings, const AtqTask **tasks, int n, int param,
 }
 
 static void
-note_references(const Binding *binding, AtqSpan args,
+note_references(const Binding *binding, const AtqTask *task,
 				AtqResolution *resolution)
 {
 	if (binding->whole)
 	{
-		atq_resolve_note(resolution, args);
+		atq_resolve_note(resolution, task->args, task->ahead);
 		return;
 	}
 	for (int i = 0; i < binding->call->nparams; i++)
 	{
 		if (binding->spans[i].data != NULL &&
 			!parameter_type(binding, i)->is_msgpack)
-			atq_resolve_note(resolution, binding->spans[i]);
+			atq_resolve_note(resolution, binding->spans[i], task->ahead);
 	}
 }
 

@@ -42,7 +42,14 @@ extern void atq_handler_call(AtqHandler *handler, const AtqTask *task,
 							 Jsonb **result, bool *called);
 
 /*
- * The same for n tasks in one call, each parameter being an array with an
+ * Notes what rows a call for the task would read.  Throws what keeps the
+ * arguments from being bound.
+ */
+extern void atq_handler_note(AtqHandler *handler, const AtqTask *task,
+							 struct AtqResolution *resolution);
+
+/*
+ * The same as atq_handler_call for n tasks in one call, each parameter being an array with an
  * element for each task.  Unless results is NULL it gets one jsonb for each:
  * the element of the array that the function returned, or what else it
  * returned.  Throws also 22023 when that array has another length, and for an

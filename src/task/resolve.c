@@ -4,16 +4,16 @@
  *	  From references to fresh rows, by primary key through SPI.
  *
  * A resolution keeps a target for each model and an entry for each distinct
- * reference.  All entries of a target are read by one query: by the key if
+ * reference (target.c).  All entries of a target are read by one query: by the key if
  * there is one entry, else by a join with the unnested arrays of the key
  * columns' values, whose ordinality says which row answers which entry.  Only
- * when there are more than MAX_CHUNK of them it takes several queries, so that
+ * when there are more than ATQ_MAX_CHUNK of them it takes several queries, so that
  * no more than these are held twice.
  *
  * Rows of models on other servers are read first, of all such models at once
- * (remote/rows.c).
+ * (elsewhere.c).
  *
- * Up to FEW_ROWS rows of a plain table are read from the key's index instead,
+ * Up to ATQ_FEW_ROWS rows of a plain table are read from the key's index instead,
  * where that is just what the query would give (keyread.c).
  *
  * The statements run as the current user, with nothing to help them, and what
@@ -36,14 +36,10 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -53,94 +49,24 @@
 #include "store/trust.h"
 #include "task/modelplan.h"
 #include "task/queryarg.h"
-#include "task/resolve.h"
-#include "wire/text.h"
-
-/* Rows that one query reads at most. */
-#define MAX_CHUNK	10000
-
-/* Rows of a model up to which no index of entries, and no query, is worth it. */
-#define FEW_ROWS	8
-
-typedef struct Target
-{
-	const char *orm;
-	char	   *class_name;
-	AtqModel   *model;
-	uint64		generation;		/* of the registry, when it was looked up */
-	AtqModelPlan *plan;
-	bool		guarded;		/* see trust.h */
-	List	   *entries;
-	HTAB	   *index;			/* of the entries, if they are many */
-} Target;
-
-typedef struct Entry
-{
-	AtqSpan		key;
-	bool		found;
-	Datum		row;
-} Entry;
-
-/* An entry in its target's index. */
-typedef struct EntryLink
-{
-	AtqSpan		key;
-	Entry	   *entry;
-} EntryLink;
-
-struct AtqResolution
-{
-	AtqRowLock	lock;
-	bool		required;		/* a missing row is an error */
-	List	   *targets;
-	MemoryContext context;
-	AtqResolver resolver;
-};
-
-/* For the error context of converting a key. */
-typedef struct KeyContext
-{
-	const Target *target;
-	AtqSpan		key;
-} KeyContext;
+#include "task/target.h"
 
 static void note_reference(const AtqReference *reference, void *arg);
-static Target *find_target(AtqResolution *resolution,
-						   const AtqReference *reference, bool create);
-static Target *make_target(const AtqReference *reference);
-static void look_up_model(Target *target, AtqSpan class_name);
-static AtqModel *find_model(const char *orm, AtqSpan class_name);
-static Entry *find_entry(const Target *target, AtqSpan key);
-static void add_entry(AtqResolution *resolution, Target *target, AtqSpan key);
-static void index_entries(AtqResolution *resolution, Target *target);
-static void index_entry(Target *target, Entry *entry);
-static uint32 hash_key(const void *key, Size size);
-static int	match_key(const void *a, const void *b, Size size);
-static void lock_target(Target *target);
-static void fetch_target(AtqResolution *resolution, Target *target);
-static void fetch_guarded(AtqResolution *resolution, Target *target);
-static void read_target(AtqResolution *resolution, Target *target);
-static void fetch_remote(AtqResolution *resolution, List *targets);
-static void request_rows(Target *target, int first, AtqRowsRequest *request);
-static void keep_rows(Target *target, int first,
-					  const AtqRowsRequest *request);
-static void refuse_ambiguous(const Target *target, AtqSpan key) atq_noreturn;
-static Datum *key_arrays(Target *target, int first, int n);
-static bool fetch_by_index(AtqResolution *resolution, Target *target);
-static SPIPlanPtr prepare(const Target *target, SPIPlanPtr *kept, char *sql,
-						  int nargs, Oid *types);
-static void fetch_one(AtqResolution *resolution, Target *target);
-static void fetch_many(AtqResolution *resolution, Target *target, int first,
-					   int n);
-static void keep_row(AtqResolution *resolution, const Target *target,
-					 Entry *entry, int row, int column);
-static void read_keys(const Target *target, AtqSpan key, Datum *values);
-static void report_key(void *arg);
+static void fetch_target(AtqResolution *resolution, AtqTarget *target);
+static void fetch_guarded(AtqResolution *resolution, AtqTarget *target);
+static void read_target(AtqResolution *resolution, AtqTarget *target);
+static bool fetch_by_index(AtqResolution *resolution, AtqTarget *target);
+static SPIPlanPtr prepare(const AtqTarget *target, SPIPlanPtr *kept,
+						  char *sql, int nargs, Oid *types);
+static void fetch_one(AtqResolution *resolution, AtqTarget *target);
+static void fetch_many(AtqResolution *resolution, AtqTarget *target,
+					   int first, int n);
+static void keep_row(AtqResolution *resolution, const AtqTarget *target,
+					 AtqEntry *entry, int row, int column);
 static void report_missing(const AtqModel *model, AtqSpan key, int level,
 						   int code);
-static char *key_text(AtqSpan key);
-static Entry *answer(AtqResolution *resolution,
-					 const AtqReference *reference, Target **target);
+static AtqEntry *answer(AtqResolution *resolution,
+						const AtqReference *reference, AtqTarget **target);
 static Datum resolve_row(const AtqReference *reference, Oid row_type,
 						 bool *isnull, void *arg);
 static Datum resolve_set(const AtqReference *reference,
@@ -161,6 +87,15 @@ atq_resolve_begin(AtqRowLock lock)
 	return resolution;
 }
 
+AtqResolution *
+atq_resolve_begin_ahead(void)
+{
+	AtqResolution *ahead = atq_resolve_begin(ATQ_LOCK_NONE);
+
+	ahead->is_ahead = true;
+	return ahead;
+}
+
 void
 atq_resolve_require(AtqResolution *resolution)
 {
@@ -168,8 +103,10 @@ atq_resolve_require(AtqResolution *resolution)
 }
 
 void
-atq_resolve_note(AtqResolution *resolution, AtqSpan value)
+atq_resolve_note(AtqResolution *resolution, AtqSpan value,
+				 AtqResolution *ahead)
 {
+	resolution->offered = ahead;
 	atq_reference_scan(value, note_reference, resolution);
 }
 
@@ -184,148 +121,19 @@ static void
 note_reference(const AtqReference *reference, void *arg)
 {
 	AtqResolution *resolution = arg;
-	Target	   *target;
+	AtqTarget  *target;
+	AtqEntry   *entry;
 
 	if (reference->set.data != NULL)
 		return;
-	target = find_target(resolution, reference, true);
-	if (find_entry(target, reference->key) == NULL)
-		add_entry(resolution, target, reference->key);
-}
-
-/* The target of a reference's model; a task refers to few models. */
-static Target *
-find_target(AtqResolution *resolution, const AtqReference *reference,
-			bool create)
-{
-	Target	   *target;
-	ListCell   *lc;
-
-	foreach(lc, resolution->targets)
-	{
-		target = lfirst(lc);
-		if (strcmp(target->orm, reference->orm) == 0 &&
-			atq_text_is(reference->class_name, target->class_name))
-			return target;
-	}
-	if (!create)
-		return NULL;
-	target = make_target(reference);
-	resolution->targets = lappend(resolution->targets, target);
-	return target;
-}
-
-static Target *
-make_target(const AtqReference *reference)
-{
-	Target	   *target = palloc0(sizeof(Target));
-
-	target->orm = reference->orm;
-	target->class_name = pnstrdup(reference->class_name.data,
-								  reference->class_name.len);
-	look_up_model(target, reference->class_name);
-	return target;
-}
-
-static void
-look_up_model(Target *target, AtqSpan class_name)
-{
-	target->model = find_model(target->orm, class_name);
-	target->generation = atq_registry_generation();
-}
-
-static AtqModel *
-find_model(const char *orm, AtqSpan class_name)
-{
-	AtqModel   *model = atq_registry_model(orm, atq_text_import(class_name));
-
-	if (model == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("model \"%s\" (%s) is not registered",
-						atq_text_cstring(class_name), orm),
-				 errhint("Register it with asynctasq.register_model().")));
-	return model;
-}
-
-static Entry *
-find_entry(const Target *target, AtqSpan key)
-{
-	EntryLink  *link;
-	ListCell   *lc;
-
-	if (target->index != NULL)
-	{
-		link = hash_search(target->index, &key, HASH_FIND, NULL);
-		return link ? link->entry : NULL;
-	}
-	foreach(lc, target->entries)
-	{
-		Entry	   *entry = lfirst(lc);
-
-		if (match_key(&entry->key, &key, 0) == 0)
-			return entry;
-	}
-	return NULL;
-}
-
-static void
-add_entry(AtqResolution *resolution, Target *target, AtqSpan key)
-{
-	Entry	   *entry = palloc0(sizeof(Entry));
-
-	entry->key = key;
-	target->entries = lappend(target->entries, entry);
-	if (target->index != NULL)
-		index_entry(target, entry);
-	else if (list_length(target->entries) > FEW_ROWS)
-		index_entries(resolution, target);
-}
-
-static void
-index_entries(AtqResolution *resolution, Target *target)
-{
-	HASHCTL		ctl;
-	ListCell   *lc;
-
-	ctl.keysize = sizeof(AtqSpan);
-	ctl.entrysize = sizeof(EntryLink);
-	ctl.hash = hash_key;
-	ctl.match = match_key;
-	ctl.hcxt = resolution->context;
-	target->index = hash_create("asynctasq references", 64, &ctl,
-								HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
-								HASH_CONTEXT);
-	foreach(lc, target->entries)
-		index_entry(target, lfirst(lc));
-}
-
-static void
-index_entry(Target *target, Entry *entry)
-{
-	EntryLink  *link = hash_search(target->index, &entry->key, HASH_ENTER,
-								   NULL);
-
-	link->entry = entry;
-}
-
-static uint32
-hash_key(const void *key, Size size)
-{
-	const AtqSpan *span = key;
-
-	return hash_bytes((const unsigned char *) span->data, span->len);
-}
-
-static int
-match_key(const void *a, const void *b, Size size)
-{
-	const AtqSpan *left = a;
-	const AtqSpan *right = b;
-
-	if (left->len != right->len)
-		return 1;
-	return memcmp(left->data, right->data, left->len);
+	target = atq_target_find(resolution, reference, true);
+	if (resolution->is_ahead && target->model->server == NULL)
+		return;
+	entry = atq_target_entry(target, reference->key);
+	if (entry == NULL)
+		atq_target_add(resolution, target, reference->key);
+	else if (entry->ahead != resolution->offered)
+		entry->ahead = NULL;
 }
 
 void
@@ -336,13 +144,13 @@ atq_resolve_fetch(AtqResolution *resolution)
 
 	foreach(lc, resolution->targets)
 	{
-		Target	   *target = lfirst(lc);
+		AtqTarget  *target = lfirst(lc);
 
 		if (target->model->server != NULL)
 			remote = lappend(remote, target);
 	}
 	if (remote != NIL)
-		fetch_remote(resolution, remote);
+		atq_elsewhere_fetch(resolution, remote);
 	foreach(lc, resolution->targets)
 	{
 		if (!list_member_ptr(remote, lfirst(lc)))
@@ -350,88 +158,11 @@ atq_resolve_fetch(AtqResolution *resolution)
 	}
 }
 
-/* One query for each model, all under way at the same time. */
 static void
-fetch_remote(AtqResolution *resolution, List *targets)
+fetch_target(AtqResolution *resolution, AtqTarget *target)
 {
-	AtqRowsRequest *requests;
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, targets)
-	{
-		Target	   *target = lfirst(lc);
-
-		if (resolution->lock != ATQ_LOCK_NONE)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("rows of model \"%s\" cannot be locked",
-							target->model->class_name),
-					 errdetail("They are on server \"%s\".",
-							   target->model->server)));
-		lock_target(target);
-		if (!atq_trust_model(target->model))
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("permission denied for model \"%s\"",
-							target->model->class_name),
-					 errdetail("Neither who has registered it nor the owner of its relation may act as role \"%s\", whose rights on server \"%s\" it would use.",
-							   GetUserNameFromId(GetUserId(), false),
-							   target->model->server)));
-		target->plan = atq_modelplan_get(target->model);
-		n += list_length(target->entries) / MAX_CHUNK + 1;
-	}
-	requests = palloc0(n * sizeof(AtqRowsRequest));
-	n = 0;
-	foreach(lc, targets)
-	{
-		Target	   *target = lfirst(lc);
-
-		for (int first = 0; first < list_length(target->entries);
-			 first += MAX_CHUNK)
-			request_rows(target, first, &requests[n++]);
-	}
-	atq_rows_fetch(requests, n);
-	n = 0;
-	foreach(lc, targets)
-	{
-		Target	   *target = lfirst(lc);
-
-		for (int first = 0; first < list_length(target->entries);
-			 first += MAX_CHUNK)
-			keep_rows(target, first, &requests[n++]);
-	}
-}
-
-static void
-request_rows(Target *target, int first, AtqRowsRequest *request)
-{
-	request->table = target->plan->remote;
-	request->server = target->model->server;
-	request->n = Min(list_length(target->entries) - first, MAX_CHUNK);
-	request->keys = key_arrays(target, first, request->n);
-}
-
-static void
-keep_rows(Target *target, int first, const AtqRowsRequest *request)
-{
-	if (request->ambiguous)
-		refuse_ambiguous(target,
-						 ((Entry *) list_nth(target->entries,
-											 first + request->ambiguous_key))->key);
-	for (int i = 0; i < request->n; i++)
-	{
-		Entry	   *entry = list_nth(target->entries, first + i);
-
-		entry->found = request->found[i];
-		entry->row = request->rows[i];
-	}
-}
-
-static void
-fetch_target(AtqResolution *resolution, Target *target)
-{
-	lock_target(target);
+	(void) atq_target_lock(target, true);
+	atq_target_check_place(target, false);
 	target->guarded = !atq_trust_model(target->model);
 	if (target->guarded)
 		fetch_guarded(resolution, target);
@@ -440,7 +171,7 @@ fetch_target(AtqResolution *resolution, Target *target)
 }
 
 static void
-fetch_guarded(AtqResolution *resolution, Target *target)
+fetch_guarded(AtqResolution *resolution, AtqTarget *target)
 {
 	const AtqModel *before = atq_trust_guarded();
 
@@ -457,46 +188,25 @@ fetch_guarded(AtqResolution *resolution, Target *target)
 }
 
 static void
-read_target(AtqResolution *resolution, Target *target)
+read_target(AtqResolution *resolution, AtqTarget *target)
 {
 	int			n = list_length(target->entries);
 
 	target->plan = atq_modelplan_get(target->model);
-	if (n <= FEW_ROWS && fetch_by_index(resolution, target))
+	if (n <= ATQ_FEW_ROWS && fetch_by_index(resolution, target))
 		return;
 	if (n == 1)
 		fetch_one(resolution, target);
 	else
 	{
-		for (int first = 0; first < n; first += MAX_CHUNK)
-			fetch_many(resolution, target, first, Min(n - first, MAX_CHUNK));
+		for (int first = 0; first < n; first += ATQ_MAX_CHUNK)
+			fetch_many(resolution, target, first, Min(n - first, ATQ_MAX_CHUNK));
 	}
-}
-
-/*
- * Waits for whoever changes the model's relation, and takes the model as it
- * is then.  SELECT takes the same lock.
- */
-static void
-lock_target(Target *target)
-{
-	AtqSpan		name = {target->class_name, strlen(target->class_name)};
-	Oid			relation;
-
-	do
-	{
-		relation = target->model->relation;
-		if (OidIsValid(relation))
-			LockRelationOid(relation, AccessShareLock);
-		if (target->generation == atq_registry_generation())
-			return;
-		look_up_model(target, name);
-	} while (target->model->relation != relation);
 }
 
 /* Reads the rows without a query; false where it takes one. */
 static bool
-fetch_by_index(AtqResolution *resolution, Target *target)
+fetch_by_index(AtqResolution *resolution, AtqTarget *target)
 {
 	AtqKeyReader *reader = target->plan->reader;
 	Relation	rel;
@@ -511,10 +221,10 @@ fetch_by_index(AtqResolution *resolution, Target *target)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, target->entries)
 	{
-		Entry	   *entry = lfirst(lc);
+		AtqEntry   *entry = lfirst(lc);
 		Datum		keys[ATQ_MAX_KEYS];
 
-		read_keys(target, entry->key, keys);
+		atq_target_read_keys(target, entry->key, keys);
 		entry->found = atq_keyread_find(reader, rel, keys, &entry->row);
 	}
 	PopActiveSnapshot();
@@ -527,7 +237,7 @@ fetch_by_index(AtqResolution *resolution, Target *target)
  * for one user says nothing about the next.
  */
 static SPIPlanPtr
-prepare(const Target *target, SPIPlanPtr *kept, char *sql, int nargs,
+prepare(const AtqTarget *target, SPIPlanPtr *kept, char *sql, int nargs,
 		Oid *types)
 {
 	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
@@ -543,11 +253,11 @@ prepare(const Target *target, SPIPlanPtr *kept, char *sql, int nargs,
 }
 
 static void
-fetch_one(AtqResolution *resolution, Target *target)
+fetch_one(AtqResolution *resolution, AtqTarget *target)
 {
 	AtqModelPlan *plan = target->plan;
 	SPIPlanPtr	statement = plan->one[resolution->lock];
-	Entry	   *entry = linitial(target->entries);
+	AtqEntry   *entry = linitial(target->entries);
 	Datum		values[ATQ_MAX_KEYS];
 	Oid			types[ATQ_MAX_KEYS];
 
@@ -555,7 +265,7 @@ fetch_one(AtqResolution *resolution, Target *target)
 		elog(ERROR, "SPI_connect failed");
 	for (int i = 0; i < plan->nkeys; i++)
 		types[i] = plan->types[i]->type;
-	read_keys(target, entry->key, values);
+	atq_target_read_keys(target, entry->key, values);
 	if (statement == NULL || target->guarded)
 		statement = prepare(target, &plan->one[resolution->lock],
 							atq_modelplan_one(plan, resolution->lock),
@@ -570,7 +280,7 @@ fetch_one(AtqResolution *resolution, Target *target)
 
 /* Reads the rows of n entries, beginning with the first. */
 static void
-fetch_many(AtqResolution *resolution, Target *target, int first, int n)
+fetch_many(AtqResolution *resolution, AtqTarget *target, int first, int n)
 {
 	AtqModelPlan *plan = target->plan;
 	SPIPlanPtr	statement = plan->many[resolution->lock];
@@ -578,7 +288,7 @@ fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	arrays = key_arrays(target, first, n);
+	arrays = atq_target_key_arrays(target, target->entries, first, n);
 	if (statement == NULL || target->guarded)
 		statement = prepare(target, &plan->many[resolution->lock],
 							atq_modelplan_many(plan, resolution->lock),
@@ -600,40 +310,9 @@ fetch_many(AtqResolution *resolution, Target *target, int first, int n)
 		elog(ERROR, "SPI_finish failed");
 }
 
-/* The values of n entries, an array for each column of the key. */
-static Datum *
-key_arrays(Target *target, int first, int n)
-{
-	AtqModelPlan *plan = target->plan;
-	Datum	   *columns[ATQ_MAX_KEYS];
-	Datum	   *arrays = palloc(sizeof(Datum) * plan->nkeys);
-
-	for (int i = 0; i < plan->nkeys; i++)
-		columns[i] = palloc(sizeof(Datum) * n);
-	for (int i = 0; i < n; i++)
-	{
-		Entry	   *entry = list_nth(target->entries, first + i);
-		Datum		values[ATQ_MAX_KEYS];
-
-		CHECK_FOR_INTERRUPTS();
-		read_keys(target, entry->key, values);
-		for (int j = 0; j < plan->nkeys; j++)
-			columns[j][i] = values[j];
-	}
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		AtqTypeInfo *type = plan->types[i];
-
-		arrays[i] = PointerGetDatum(construct_array(columns[i], n, type->type,
-													type->len, type->by_value,
-													type->align));
-	}
-	return arrays;
-}
-
 /* Copies a row of the SPI result into the resolution's context. */
 static void
-keep_row(AtqResolution *resolution, const Target *target, Entry *entry,
+keep_row(AtqResolution *resolution, const AtqTarget *target, AtqEntry *entry,
 		 int row, int column)
 {
 	MemoryContext old;
@@ -642,94 +321,17 @@ keep_row(AtqResolution *resolution, const Target *target, Entry *entry,
 									  SPI_tuptable->tupdesc, column, &isnull);
 
 	if (entry->found)
-		refuse_ambiguous(target, entry->key);
+		atq_target_refuse_ambiguous(target, entry->key);
 	old = MemoryContextSwitchTo(resolution->context);
 	entry->row = datumCopy(value, false, -1);
 	entry->found = true;
 	MemoryContextSwitchTo(old);
 }
 
-static void
-refuse_ambiguous(const Target *target, AtqSpan key)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_TOO_MANY_ROWS),
-			 errmsg("model \"%s\" has more than one row with key %s",
-					target->model->class_name, key_text(key))));
-}
-
-/* The key's values in the types of the key's columns. */
-static void
-read_keys(const Target *target, AtqSpan key, Datum *values)
-{
-	AtqModelPlan *plan = target->plan;
-	KeyContext	context = {target, key};
-	ErrorContextCallback callback;
-	AtqReader	reader;
-	AtqToken	token;
-	uint32		count = 1;
-
-	atq_msgpack_open(&reader, key);
-	atq_msgpack_next(&reader, &token);
-	if (token.kind == ATQ_TOKEN_NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("reference to model \"%s\" has no key",
-						target->model->class_name),
-				 errhint("The object had not been saved when the task was dispatched.")));
-	if (token.kind == ATQ_TOKEN_ARRAY)
-		count = token.count;
-	else
-		atq_msgpack_open(&reader, key);
-	if (count != plan->nkeys)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key of a reference to model \"%s\" has %u values, but %d are needed",
-						target->model->class_name, count, plan->nkeys)));
-
-	callback.callback = report_key;
-	callback.arg = &context;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	for (int i = 0; i < plan->nkeys; i++)
-	{
-		AtqReader	at = reader;
-
-		atq_msgpack_next(&at, &token);
-		if (token.kind == ATQ_TOKEN_NIL)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("key of a reference to model \"%s\" contains nil",
-							target->model->class_name)));
-		values[i] = atq_datum_decode_key(atq_msgpack_skip(&reader),
-										 plan->types[i]);
-	}
-	error_context_stack = callback.previous;
-}
-
-static void
-report_key(void *arg)
-{
-	KeyContext *context = arg;
-
-	errcontext("key %s of a reference to model \"%s\"",
-			   key_text(context->key), context->target->model->class_name);
-}
-
-static char *
-key_text(AtqSpan key)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	atq_json_print(&buf, key);
-	return buf.data;
-}
-
 void
 atq_resolve_locate(const AtqReference *reference, AtqLocation *location)
 {
-	Target	   *target = make_target(reference);
+	AtqTarget  *target = atq_target_make(reference);
 
 	if (target->model->server != NULL)
 		ereport(ERROR,
@@ -739,7 +341,8 @@ atq_resolve_locate(const AtqReference *reference, AtqLocation *location)
 				 errdetail("Its rows are on server \"%s\".",
 						   target->model->server),
 				 errhint("Use asynctasq.fetch() with a reference by the key's value.")));
-	lock_target(target);
+	(void) atq_target_lock(target, true);
+	atq_target_check_place(target, false);
 	if (!atq_trust_model(target->model))
 		atq_trust_guard(target->model);
 	target->plan = atq_modelplan_get(target->model);
@@ -749,7 +352,7 @@ atq_resolve_locate(const AtqReference *reference, AtqLocation *location)
 	location->nkeys = target->plan->nkeys;
 	for (int i = 0; i < location->nkeys; i++)
 		location->types[i] = target->plan->types[i]->type;
-	read_keys(target, reference->key, location->values);
+	atq_target_read_keys(target, reference->key, location->values);
 }
 
 void
@@ -769,21 +372,21 @@ report_missing(const AtqModel *model, AtqSpan key, int level, int code)
 	ereport(level,
 			(errcode(code),
 			 errmsg("\"%s\" with key %s does not exist",
-					model->class_name, key_text(key))));
+					model->class_name, atq_target_key_text(key))));
 }
 
 /*
  * The entry that answers a reference, or NULL where the row is missing and
  * its model says that this is no error.
  */
-static Entry *
+static AtqEntry *
 answer(AtqResolution *resolution, const AtqReference *reference,
-	   Target **target)
+	   AtqTarget **target)
 {
-	Entry	   *entry;
+	AtqEntry   *entry;
 
-	*target = find_target(resolution, reference, false);
-	entry = *target ? find_entry(*target, reference->key) : NULL;
+	*target = atq_target_find(resolution, reference, false);
+	entry = *target ? atq_target_entry(*target, reference->key) : NULL;
 	if (entry == NULL)
 		elog(ERROR, "reference was not fetched");
 	if (entry->found)
@@ -799,8 +402,8 @@ static Datum
 resolve_row(const AtqReference *reference, Oid row_type, bool *isnull,
 			void *arg)
 {
-	Target	   *target;
-	Entry	   *entry = answer(arg, reference, &target);
+	AtqTarget  *target;
+	AtqEntry   *entry = answer(arg, reference, &target);
 
 	*isnull = entry == NULL;
 	if (entry == NULL)
@@ -824,8 +427,8 @@ resolve_set(const AtqReference *reference, const AtqTypeInfo *type, void *arg)
 static Jsonb *
 resolve_json(const AtqReference *reference, void *arg)
 {
-	Target	   *target;
-	Entry	   *entry;
+	AtqTarget  *target;
+	AtqEntry   *entry;
 
 	if (reference->set.data != NULL)
 		return atq_queryarg_json(reference);

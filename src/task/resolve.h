@@ -30,14 +30,53 @@ extern AtqResolution *atq_resolve_begin(AtqRowLock lock);
 /* Has a missing row be an error, P0002, whatever its model says. */
 extern void atq_resolve_require(AtqResolution *resolution);
 
-/* Notes every reference to a row; throws where one cannot be resolved. */
-extern void atq_resolve_note(AtqResolution *resolution, AtqSpan value);
+/*
+ * Notes every reference to a row in a value; throws where one cannot be resolved.
+ * Rows that are in ahead, unless that is NULL, may be taken from there.
+ */
+extern void atq_resolve_note(AtqResolution *resolution, AtqSpan value,
+							 AtqResolution *ahead);
 
 /* Reads all noted rows; nothing is read when there is none. */
 extern void atq_resolve_fetch(AtqResolution *resolution);
 
 /* For atq_datum_decode, serving what was fetched. */
 extern const AtqResolver *atq_resolve_resolver(AtqResolution *resolution);
+
+/*
+ * A resolution ahead is of tasks that will run soon, and only of rows of other
+ * servers.  Its queries are sent without waiting (atq_resolve_ask), and tasks
+ * of which it was made may take rows from it, which wait then as long as
+ * needed: those that have been asked for since less than
+ * asynctasq.fetch_max_age.  Whatever it lacks they read for themselves.  It
+ * uses no code of users.
+ */
+extern AtqResolution *atq_resolve_begin_ahead(void);
+
+/*
+ * Sends the queries for all that was noted; how many could be sent.  Throws
+ * for what could be sent neither now nor by the tasks themselves.
+ */
+extern int	atq_resolve_ask(AtqResolution *ahead);
+
+/* True where its rows are too old to be taken. */
+extern bool atq_resolve_is_old(const AtqResolution *ahead);
+
+typedef struct AtqAheadState
+{
+	bool		under_way;		/* not all answers have been read */
+	bool		failed;			/* some did not come, or were errors */
+	Size		bytes;			/* of those that came */
+} AtqAheadState;
+
+extern void atq_resolve_look(const AtqResolution *ahead,
+							 AtqAheadState *state);
+
+/* Answers under way are done without.  Never throws. */
+extern void atq_resolve_forget(AtqResolution *ahead);
+
+/* How often this process has read rows of other servers for a task's sake. */
+extern uint64 atq_resolve_fetches;
 
 /*
  * Where the row of a reference is, for a query of its own: the condition is

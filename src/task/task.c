@@ -41,6 +41,7 @@
 #include "base/evidence.h"
 #include "base/guc.h"
 #include "task/handler.h"
+#include "task/prefetch.h"
 #include "task/settle.h"
 #include "task/task.h"
 
@@ -313,6 +314,7 @@ take_next(Unit *unit)
 				break;
 			case ATQ_TAKE_DONE:
 				unit->seen++;
+				attempt->task.ahead = atq_prefetch_of(candidate->id);
 				if (slot == NULL ||
 					!atq_slot_want(MyDatabaseId, candidate->id))
 					return attempt;
