@@ -20,14 +20,20 @@ FROM least_ms(format($q$
     $q$, :'delay'), 3) AS ms \gset
 \echo :line
 
-SELECT format('1,000 tasks with a reference each:    batches of 100 %s ms', round(ms::numeric, 1)) AS line, ms AS batch FROM least_ms(format($q$
-    SELECT count(asynctasq.dispatch('batch', asynctasq.args('r', asynctasq.ref('far1_%1$sa', i)))), (SELECT asynctasq.drain()) FROM generate_series(1, 1000) AS i
-    $q$, :'delay'), 3) AS ms \gset
+SELECT format('1,000 tasks with a reference each:  one by one %s ms', round(ms::numeric, 1)) AS line, ms AS one_by_one FROM least_ms($q$SELECT one_by_one('{far1.a}', 1000)$q$, 1) AS ms \gset
 \echo :line
-SELECT format('                                     one by one %s ms (%s times)', round(ms::numeric, 1), round((ms / :batch)::numeric)) AS line
-FROM least_ms($q$SELECT one_by_one('{far1.a}', 1000)$q$, 1) AS ms \gset
+CALL least_ms_of_tasks(NULL, 'one', format('far1_%sa', :'delay'), 5) \gset one_
+SELECT format('                   tasks, each in a transaction %s ms (%s times)', round(:one_ms, 1), round((:one_by_one / :one_ms)::numeric, 1)) AS line \gset
 \echo :line
-SELECT CASE WHEN :'delay' = '10' AND :pool > 1.3 * 10 + 20 THEN 'FAILED: 100 references took more than 1.3 delays and 20 ms' END AS failure \gset
-\if :{?failure}
+CALL least_ms_of_tasks(NULL, 'batch', format('far1_%sa', :'delay'), 5) \gset batch_
+SELECT format('                          tasks, batches of 100 %s ms (%s times)', round(:batch_ms, 1), round((:one_by_one / :batch_ms)::numeric, 1)) AS line \gset
+\echo :line
+SELECT string_agg('FAILED: ' || claim, E'\n') AS failure FROM (VALUES
+    ('100 references took more than 1.3 delays and 20 ms', :'delay' = '10' AND :pool > 1.3 * 10 + 20),
+    ('1,000 tasks were not 20 times as fast as one by one', :'delay' = '1' AND :one_ms * 20 > :one_by_one),
+    ('1,000 tasks in batches were not 20 times as fast as one by one', :'delay' = '1' AND :batch_ms * 20 > :one_by_one)) AS claims (claim, missed)
+WHERE missed \gset
+SELECT :'failure' <> '' AS failed \gset
+\if :failed
 \echo :failure
 \endif

@@ -55,6 +55,26 @@ BEGIN
     RETURN ms;
 END $$;
 
+-- The same of tasks that workers run, from their dispatch to the last one's effect.
+CREATE PROCEDURE least_ms_of_tasks(INOUT ms float8, handler text, model text, times int) LANGUAGE plpgsql AS $$
+DECLARE
+    begun timestamptz;
+BEGIN
+    ms := 'Infinity';
+    FOR i IN 0 .. times LOOP
+        TRUNCATE got;
+        COMMIT;
+        begun := clock_timestamp();
+        PERFORM asynctasq.dispatch(handler, asynctasq.args('r', asynctasq.ref(model, n))) FROM generate_series(1, 1000) AS n;
+        COMMIT;
+        WHILE (SELECT count(*) FROM got) < 1000 LOOP
+            PERFORM pg_sleep(0.001);
+            COMMIT;
+        END LOOP;
+        ms := CASE i WHEN 0 THEN ms ELSE least(ms, 1000 * extract(epoch FROM clock_timestamp() - begun)) END;
+    END LOOP;
+END $$;
+
 -- Keys one after the other over a connection that is there.
 CREATE FUNCTION one_by_one(tables text[], n int) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
