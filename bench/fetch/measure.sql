@@ -28,7 +28,7 @@ SELECT format('                   tasks, each in a transaction %s ms (%s times)'
 CALL least_ms_of_tasks(NULL, 'batch', format('far1_%sa', :'delay'), 5) \gset batch_
 SELECT format('                          tasks, batches of 100 %s ms (%s times)', round(:batch_ms, 1), round((:one_by_one / :batch_ms)::numeric, 1)) AS line \gset
 \echo :line
-SELECT string_agg('FAILED: ' || claim, E'\n') AS failure FROM (VALUES
+SELECT coalesce(string_agg('FAILED: ' || claim, E'\n'), '') AS failure FROM (VALUES
     ('100 references took more than 1.3 delays and 20 ms', :'delay' = '10' AND :pool > 1.3 * 10 + 20),
     ('1,000 tasks were not 20 times as fast as one by one', :'delay' = '1' AND :one_ms * 20 > :one_by_one),
     ('1,000 tasks in batches were not 20 times as fast as one by one', :'delay' = '1' AND :batch_ms * 20 > :one_by_one)) AS claims (claim, missed)

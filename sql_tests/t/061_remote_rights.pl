@@ -95,9 +95,10 @@ app_fails($node, 'shop', 'guest', "SELECT guest.ask(); $who", qr/2F003: password
 $node->safe_psql('shop', q{
 	ALTER USER MAPPING FOR PUBLIC SERVER far OPTIONS (SET user 'other', ADD password 'hidden');
 	ALTER USER MAPPING FOR app SERVER far OPTIONS (SET user 'app', DROP password_required);});
+my $changes = amount(2000, 100000);
 is($node->safe_psql('shop', qq{
 	SELECT count(*) FROM (SELECT set_config('role', CASE i % 2 WHEN 0 THEN 'app' ELSE 'guest' END, false) AS role,
-		asynctasq.scalar('far', 'SELECT current_user') #>> '{}' AS there, i FROM generate_series(1, 2000) AS i) AS s
+		asynctasq.scalar('far', 'SELECT current_user') #>> '{}' AS there, i FROM generate_series(1, $changes) AS i) AS s
 		WHERE there <> CASE i % 2 WHEN 0 THEN 'app' ELSE 'other' END}), '0', 'the right role every time');
 is($node->safe_psql('shop', q{
 	SELECT count(*) FROM (SELECT set_config('role', CASE i % 2 WHEN 0 THEN 'app' ELSE 'guest' END, false), asynctasq.scalar('far', 'SELECT 1') FROM generate_series(1, 20) AS i) AS s;

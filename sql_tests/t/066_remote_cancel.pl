@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $statements = 3000;
+my $statements = amount(3000, 20000);
 
 my $remote = PostgreSQL::Test::Cluster->new('remote');
 $remote->init;

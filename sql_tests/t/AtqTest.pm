@@ -27,7 +27,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_cluster create_tenant create_test_functions app app_fails
-  wait_for query_is kill_at_command kill_postmaster python);
+  wait_for amount query_is kill_at_command kill_postmaster python);
 
 # new_cluster($name, setting => value, ...): a running cluster that preloads
 # the extension.  The pseudo setting "streaming" prepares it for standbys.
@@ -132,6 +132,15 @@ sub wait_for
 	die $@ if !defined $met;
 	croak "waited in vain for: $sql" if !$met;
 	return;
+}
+
+# amount($usual, $large): how much of something to do, which is the larger
+# where the environment has ATQ_TEST_LARGE.
+sub amount
+{
+	my ($usual, $large) = @_;
+
+	return $ENV{ATQ_TEST_LARGE} ? $large : $usual;
 }
 
 # query_is($node, $db, $sql, $expected, $name)

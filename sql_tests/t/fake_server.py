@@ -137,6 +137,10 @@ class Client:
     def login_closes(self):
         raise Gone
 
+    def login_leaves(self):
+        self.send(LOGIN)
+        raise Gone
+
     def login_half(self):
         self.send(LOGIN[:20])
         raise Gone
