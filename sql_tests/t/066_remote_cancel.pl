@@ -14,7 +14,7 @@ my $statements = amount(3000, 20000);
 
 my $remote = PostgreSQL::Test::Cluster->new('remote');
 $remote->init;
-$remote->append_conf('postgresql.conf', "max_connections = 50\nlog_statement = 'none'");
+$remote->append_conf('postgresql.conf', "max_connections = 300\nlog_statement = 'none'");
 $remote->start;
 $remote->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE TABLE seen (nonce int); GRANT ALL ON seen TO app');
 
@@ -32,12 +32,12 @@ for my $i (1 .. $statements)
 {
 	my $sleep = sprintf '%.4f', rand(0.004);
 	my $question = (
-		qq{SELECT $i, string_agg(rows #>> '{0,n}', ',' ORDER BY ord) FROM asynctasq.gather('far', 'SELECT $i AS n, pg_sleep($sleep)', 'SELECT $i AS n', 'SELECT $i AS n, pg_sleep($sleep)', 'SELECT $i AS n')},
+		qq{SELECT $i, string_agg(coalesce(rows #>> '{0,n}', error), ',' ORDER BY ord) FROM asynctasq.gather('far', 'SELECT $i AS n, pg_sleep($sleep)', 'SELECT $i AS n', 'SELECT $i AS n, pg_sleep($sleep)', 'SELECT $i AS n')},
 		qq{SELECT $i, asynctasq.scalar('far', 'SELECT \$1::int FROM pg_sleep($sleep)', '[$i]')},
 		qq{SELECT $i, (asynctasq.stream('far', 'SELECT $i AS n, pg_sleep($sleep / 20) FROM generate_series(1, 20)', fetch_size => 3) ->> 'n') LIMIT 5},
 		qq{SELECT $i, asynctasq.execute('far', 'INSERT INTO seen SELECT $i FROM pg_sleep($sleep)')})[$i % 4];
 
-	$sql .= 'SET statement_timeout = ' . (1 + int rand 6) . ";\n$question;\n";
+	$sql .= 'SET statement_timeout = ' . (1 + int rand($i % 2 ? 6 : 60)) . ";\n$question;\n";
 }
 my ($status, $stdout, $stderr) = $node->psql('shop', $sql . q{
 	SET statement_timeout = 0;

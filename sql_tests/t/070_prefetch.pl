@@ -24,7 +24,7 @@ $remote->safe_psql('postgres', q{
 	INSERT INTO app.places VALUES (1, 'here');
 	GRANT ALL ON app.users, app.places TO app;});
 
-my $node = new_cluster('near', 'asynctasq.workers_per_lane' => 1, 'asynctasq.worker_idle_timeout' => '1h');
+my $node = new_cluster('near', 'asynctasq.workers_per_lane' => 1, 'asynctasq.worker_idle_timeout' => '1h', 'asynctasq.sweep_interval' => '1s');
 my ($host, $port) = ($remote->host, $remote->port);
 create_tenant($node, 'shop', 'app');
 $node->safe_psql('shop', qq{
@@ -205,6 +205,18 @@ is(errors(), '22P02,22023,42704', 'each of which has its own error');
 start_tasks(user(1), user(2), user(3000), user(3));
 is(end_tasks(), '1 old,2 old,3 old', 'tasks beside one whose row is missing');
 is(errors(), 'P0002', 'which fails');
+
+# Answers that take too long: each task asks for itself, and for a while no
+# other is asked for ahead.
+settings(q{asynctasq.fetch_max_age = '100ms'});
+$remote->safe_psql('postgres', q{CREATE VIEW app.slow AS SELECT id, name || pg_sleep(0.2) AS name FROM app.users WHERE id < 3; GRANT SELECT ON app.slow TO app});
+app($node, 'shop', 'app', q{
+	CREATE TABLE slow (id int PRIMARY KEY, name text);
+	SELECT asynctasq.register_model('Slow', 'slow', server => 'far', on_missing => 'error')});
+start_tasks(map { sprintf q{asynctasq.dispatch('take_any', asynctasq.args('v', asynctasq.ref('Slow', %s)))}, $_ } 1, 2, 1, 2);
+is(end_tasks(), 'old,old,old,old', 'answers that come too late');
+is(queries(), '5', 'are asked for once');
+settings(q{asynctasq.fetch_max_age = '1h'});
 
 # Keys of types that are not the server's own are left to their tasks.
 $remote->safe_psql('postgres', q{CREATE TYPE app.mood AS ENUM ('sad', 'glad'); CREATE TABLE app.moods (id app.mood PRIMARY KEY, name text); INSERT INTO app.moods VALUES ('sad', 'tears'); GRANT ALL ON app.moods TO app});

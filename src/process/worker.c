@@ -372,7 +372,8 @@ role_changed(Datum arg, int cacheid, uint32 hash)
  * Tasks write, whatever the default of their database or role.  One may do
  * harm that crashes the server when it has committed.  So that it does not
  * come back each time, while crashes follow each other commits wait for the
- * disk.
+ * disk.  Nor is a task looked at then before it has begun, so that whatever it
+ * does it is named in the evidence.
  */
 static void
 apply_settings(void)
@@ -585,9 +586,10 @@ run_next(void)
 		atq_claim_drop(claim);
 		return;
 	}
-	atq_prefetch_ask(&worker_runner, claim->durable,
-					 &claim->candidates[claim->next],
-					 claim->count - claim->next, least_claim);
+	if (!careful)
+		atq_prefetch_ask(&worker_runner, claim->durable,
+						 &claim->candidates[claim->next],
+						 claim->count - claim->next, least_claim);
 	done = atq_task_run(&worker_runner, claim->durable,
 						&claim->candidates[claim->next],
 						claim->count - claim->next, &run);

@@ -280,11 +280,9 @@ atq_resolve_look(const AtqResolution *ahead, AtqAheadState *state)
 		foreach(lc2, ((AtqTarget *) lfirst(lc))->answers)
 		{
 			const AtqJob *job = ((AtqRowsAnswer *) lfirst(lc2))->job;
-			bool		under_way = atq_job_is_under_way(job);
 
-			state->under_way |= under_way;
-			state->failed |= job->failure != NULL ||
-				(job->state == ATQ_JOB_SENT && !under_way);
+			state->under_way |= atq_job_is_under_way(job);
+			state->failed |= job->failure != NULL;
 			state->bytes += job->bytes;
 		}
 	}

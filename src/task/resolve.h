@@ -65,7 +65,7 @@ extern bool atq_resolve_is_old(const AtqResolution *ahead);
 typedef struct AtqAheadState
 {
 	bool		under_way;		/* not all answers have been read */
-	bool		failed;			/* some did not come, or were errors */
+	bool		failed;			/* some were errors, or came too late */
 	Size		bytes;			/* of those that came */
 } AtqAheadState;
 
