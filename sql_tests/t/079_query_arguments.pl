@@ -102,7 +102,7 @@ app($node, 'shop', 'evil', q{
 	GRANT SELECT ON ALL TABLES IN SCHEMA evil TO PUBLIC;
 	SELECT asynctasq.register_model(name, name::regclass, key => '{id}', orm => 'django') FROM unnest('{called,in_where,in_domain,policed,indexed,typed}'::text[]) AS name;
 	TRUNCATE log;});
-my $refused = qr/^42501\|function evil\.\w+\([a-z]*\) must not be called to read rows of model "[\w.]+"\|/;
+my $refused = qr/^42501\|function evil\.\w+\([a-z]*\) must not be called to read or write rows of model "[\w.]+"\|/;
 foreach my $set (
 	(map { "asynctasq.objects('$_', 'django')" } 'called', 'in_where', 'in_domain', 'policed', 'indexed'),
 	q{asynctasq.objects('evil.policed', 'postgres')},
