@@ -38,7 +38,6 @@ typedef struct Iteration
 	int			chunk_size;
 	char	   *portal;			/* its name; NULL: on another server */
 	AtqCursor  *cursor;			/* .. there */
-	AtqStatement statement;
 	AtqResult  *result;			/* the chunk */
 	int			next;			/* row in it */
 	bool		last;			/* no chunk comes after it */
@@ -46,17 +45,12 @@ typedef struct Iteration
 
 static Datum begin(PG_FUNCTION_ARGS);
 static void open_portal(Iteration * iteration, ExprContext *econtext);
-static void open_cursor(Iteration * iteration, ExprContext *econtext);
-static void begin_rows(void *chunk);
-static AtqFailure *take_row(void *chunk, const PGresult *result, int row);
 static Datum next_chunk(PG_FUNCTION_ARGS);
 static void check_model(Iteration * iteration);
 static void fetch_here(Iteration * iteration);
 static void fetch_there(Iteration * iteration);
 static void end(Iteration * iteration, ExprContext *econtext);
 static void close_portal(Datum arg);
-
-static const AtqCursorReader chunk_reader = {begin_rows, take_row};
 
 PG_FUNCTION_INFO_V1(atq_sql_queryset_iterate);
 
@@ -107,7 +101,9 @@ begin(PG_FUNCTION_ARGS)
 	if (query->server == NULL)
 		open_portal(iteration, rsinfo->econtext);
 	else
-		open_cursor(iteration, rsinfo->econtext);
+		iteration->cursor = atq_remoterows_cursor(query,
+												  iteration->chunk_size,
+												  rsinfo->econtext);
 	context->user_fctx = iteration;
 	MemoryContextSwitchTo(old);
 	return (Datum) 0;
@@ -132,36 +128,6 @@ open_portal(Iteration * iteration, ExprContext *econtext)
 	SPI_finish();
 	RegisterExprContextCallback(econtext, close_portal,
 								PointerGetDatum(iteration));
-}
-
-static void
-open_cursor(Iteration * iteration, ExprContext *econtext)
-{
-	const AtqQuery *query = iteration->query;
-	AtqCursorOptions options = {0};
-
-	iteration->statement.sql = query->sql;
-	iteration->statement.nparams = query->nparams;
-	iteration->statement.params = atq_remoterows_params(query);
-	options.query = &iteration->statement;
-	options.fetch_size = iteration->chunk_size;
-	options.reader = &chunk_reader;
-	options.chunks[0] = atq_remoterows_make(query);
-	options.chunks[1] = atq_remoterows_make(query);
-	iteration->cursor = atq_cursor_open(atq_remoterows_pool(query), &options,
-										econtext);
-}
-
-static void
-begin_rows(void *chunk)
-{
-	atq_remoterows_begin(chunk);
-}
-
-static AtqFailure *
-take_row(void *chunk, const PGresult *result, int row)
-{
-	return atq_remoterows_take(chunk, result, row);
 }
 
 static Datum

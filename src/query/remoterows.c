@@ -17,7 +17,6 @@
 #include "utils/memutils.h"
 
 #include "query/remoterows.h"
-#include "remote/cursor.h"
 #include "remote/pool.h"
 #include "wire/datum.h"
 
@@ -214,31 +213,27 @@ report_row(void *arg)
 			   query->model->model->class_name, query->server);
 }
 
-void
-atq_remoterows_stream(const AtqQuery *query, AtqQueryTaker take, void *arg)
+/*
+ * The query's statement and the chunks last as long as the cursor, all in the
+ * current context.
+ */
+AtqCursor *
+atq_remoterows_cursor(const AtqQuery *query, int fetch_size,
+					  ExprContext *econtext)
 {
 	static const AtqCursorReader reader = {begin_chunk, take_chunk_row};
-	AtqStatement statement = {
-		.sql = query->sql,
-		.nparams = query->nparams,
-		.params = atq_remoterows_params(query)
-	};
-	AtqCursorOptions options = {
-		.query = &statement,
-		.fetch_size = ATQ_QUERY_CHUNK,
-		.reader = &reader,
-		.chunks = {atq_remoterows_make(query), atq_remoterows_make(query)}
-	};
-	AtqCursor  *cursor = atq_cursor_open(atq_remoterows_pool(query), &options,
-										 NULL);
-	AtqRemoteRows *rows;
+	AtqStatement *statement = palloc0(sizeof(AtqStatement));
+	AtqCursorOptions options = {0};
 
-	while ((rows = atq_cursor_next(cursor)) != NULL)
-	{
-		if (!atq_remoterows_give(rows, take, arg))
-			break;
-	}
-	atq_cursor_close(cursor);
+	statement->sql = query->sql;
+	statement->nparams = query->nparams;
+	statement->params = atq_remoterows_params(query);
+	options.query = statement;
+	options.fetch_size = fetch_size;
+	options.reader = &reader;
+	options.chunks[0] = atq_remoterows_make(query);
+	options.chunks[1] = atq_remoterows_make(query);
+	return atq_cursor_open(atq_remoterows_pool(query), &options, econtext);
 }
 
 static void
@@ -251,4 +246,18 @@ static AtqFailure *
 take_chunk_row(void *chunk, const PGresult *result, int row)
 {
 	return atq_remoterows_take(chunk, result, row);
+}
+
+void
+atq_remoterows_stream(const AtqQuery *query, AtqQueryTaker take, void *arg)
+{
+	AtqCursor  *cursor = atq_remoterows_cursor(query, ATQ_QUERY_CHUNK, NULL);
+	AtqRemoteRows *rows;
+
+	while ((rows = atq_cursor_next(cursor)) != NULL)
+	{
+		if (!atq_remoterows_give(rows, take, arg))
+			break;
+	}
+	atq_cursor_close(cursor);
 }

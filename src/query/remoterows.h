@@ -9,7 +9,7 @@
 #define ATQ_QUERY_REMOTEROWS_H
 
 #include "query/run.h"
-#include "remote/job.h"
+#include "remote/cursor.h"
 
 /* Rows as they come: as text, until the run has ended. */
 typedef struct AtqRemoteRows
@@ -43,6 +43,10 @@ extern AtqFailure *atq_remoterows_take(AtqRemoteRows *rows,
 /* After the run: the rows as values; false where take() wants no more. */
 extern bool atq_remoterows_give(AtqRemoteRows *rows, AtqQueryTaker take,
 								void *arg);
+
+/* A cursor whose chunks are AtqRemoteRows; see atq_cursor_open. */
+extern AtqCursor *atq_remoterows_cursor(const AtqQuery *query, int fetch_size,
+										ExprContext *econtext);
 
 /*
  * Runs the query and gives all rows to take, two chunks of them in memory at
