@@ -282,6 +282,8 @@ RESET ROLE;
 CREATE ROLE regress_queryset_mallory;
 GRANT USAGE, CREATE ON SCHEMA queryset_read TO regress_queryset_mallory;
 GRANT USAGE ON SCHEMA asynctasq TO regress_queryset_mallory;
+CREATE VIEW clock AS SELECT 1 AS id, clock_timestamp() > '2020-01-01' AS late;
+GRANT SELECT ON clock TO regress_queryset_reader;
 SET ROLE regress_queryset_mallory;
 CREATE FUNCTION trap() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN current_user; END $$;
 CREATE VIEW bait AS SELECT 1 AS id, trap() AS who;
@@ -294,7 +296,7 @@ SELECT fails($$SELECT asynctasq.list(asynctasq.objects('queryset_read.bait'))$$)
 SELECT fails($$SELECT asynctasq.iterate(asynctasq.objects('queryset_read.bait'))$$);
 SELECT fails($$SELECT asynctasq.explain(asynctasq.objects('queryset_read.bait'))$$);
 SELECT asynctasq.count(asynctasq.objects('queryset_read.hook'));
-SELECT ord, rows, error FROM asynctasq.gather_lists(asynctasq.objects('queryset_read.bait'), asynctasq.values(asynctasq.objects('queryset_read.hook')), asynctasq.values_list(o('Author'), true, 'id'));
+SELECT ord, rows, error FROM asynctasq.gather_lists(asynctasq.objects('queryset_read.bait'), asynctasq.values(asynctasq.objects('queryset_read.hook')), asynctasq.objects('queryset_read.clock'), asynctasq.values_list(o('Author'), true, 'id'));
 SET ROLE regress_queryset_mallory;
 SELECT asynctasq.list(asynctasq.objects('queryset_read.bait'));
 RESET ROLE;

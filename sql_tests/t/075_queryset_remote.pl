@@ -6,6 +6,7 @@ use warnings;
 
 use lib 'sql_tests/t';
 use AtqTest;
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -219,4 +220,29 @@ $remote->start;
 is($session->query_safe(q{SELECT asynctasq.count(asynctasq.objects('far.books'))}), '25', 'until it is there again');
 $session->quit;
 
+# A server that answers wrongly.
+my $dir = PostgreSQL::Test::Utils::tempdir_short();
+my ($fake_in, $fake_out) = ('', '');
+my $fake = IPC::Run::start([ '/usr/bin/python3', 'sql_tests/t/fake_server.py', "$dir/.s.PGSQL.7777" ], '<', \$fake_in, '>', \$fake_out, IPC::Run::timeout(600));
+$fake->pump until $fake_out =~ /listening/;
+END { $fake->kill_kill if defined $fake; }
+$node->safe_psql('shop', qq{
+	CREATE SERVER fake FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$dir', port '7777', dbname 'fine');
+	GRANT USAGE ON FOREIGN SERVER fake TO app;
+	CREATE USER MAPPING FOR app SERVER fake OPTIONS (user 'app', password_required 'false')});
+app($node, 'shop', 'app', q{
+	CREATE TABLE ones (id int PRIMARY KEY);
+	CREATE TABLE twos (id int PRIMARY KEY, n int);
+	CREATE TABLE fault_rows (id int PRIMARY KEY);
+	CREATE TABLE fault_number (id int PRIMARY KEY, ones_id int REFERENCES ones);
+	SELECT asynctasq.register_model('app.' || t, ('app.' || t)::regclass, orm => 'postgres', server => 'fake') FROM unnest('{ones,twos,fault_rows,fault_number}'::text[]) AS t;});
+is(app($node, 'shop', 'app', q{SELECT asynctasq.list(asynctasq.objects('app.ones'))}), '{"id": 1}', 'it can answer rightly');
+app_fails($node, 'shop', 'app', q{SELECT asynctasq.list(asynctasq.objects('app.twos'))}, qr/08P01: server "fake" answers with 1 columns instead of 2/, 'too few columns');
+app_fails($node, 'shop', 'app', q{SELECT asynctasq.list(asynctasq.prefetch_related(asynctasq.objects('app.ones'), 'fault_number'))}, qr/08P01: server "fake" answers with a row that was not asked for/, 'a prefetched row of no row');
+app_fails($node, 'shop', 'app', q{SELECT asynctasq.iterate(asynctasq.objects('app.fault_rows'), 10)}, qr/08P01: server "fake" sends more rows than were asked for/, 'too many rows');
+is(app($node, 'shop', 'app', q{SELECT * FROM asynctasq.gather_lists(asynctasq.objects('app.twos'), asynctasq.prefetch_related(asynctasq.objects('app.ones'), 'fault_number'), asynctasq.objects('app.ones'))}),
+	qq(1||08P01: server "fake" answers with 1 columns instead of 2\n2||08P01: server "fake" answers with a row that was not asked for\n3|[{"id": 1}]|), 'each by itself');
+
+$fake->kill_kill;
+undef $fake;
 done_testing();

@@ -186,6 +186,9 @@ class Client:
     def fault_more_columns(self):
         self.send(description((b"a", 23), (b"b", 23)) + row(b"1") + DONE)
 
+    def fault_number(self):
+        self.send(description((b"a", 23), (b"b", 23), (b"c", 20)) + row(b"1", b"1", b"99") + DONE)
+
     def fault_no_description(self):
         self.send(ONE + DONE)
 
