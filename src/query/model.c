@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "common/hashfn.h"
 #include "storage/lmgr.h"
 
 #include "query/field.h"
@@ -21,8 +22,18 @@
 /* ORMs in which a class without one is looked for; the last has all tables. */
 static const char *const orms[] = {"sqlalchemy", "django", "tortoise", "postgres"};
 
+/* A class without an ORM, as it is in a generation of the registry. */
+typedef struct KnownClass
+{
+	uint64		generation;
+	AtqModel   *model;
+} KnownClass;
+
+static KnownClass known_classes[16];
+
 static AtqModel *look_up(const char *orm, const char *class_name);
 static AtqModel *look_everywhere(const char *class_name);
+static AtqModel *find_everywhere(const char *class_name);
 static void refuse_ambiguous(const char *class_name, const AtqModel *one,
 							 const AtqModel *other) atq_noreturn;
 static void refuse_unknown(const char *orm,
@@ -88,9 +99,35 @@ look_up(const char *orm, const char *class_name)
 	return model;
 }
 
-/* A table goes by its name only where no registered class has it. */
+/*
+ * A table goes by its name only where no registered class has it.  That there
+ * is no row for a class is not in the registry's cache, and most classes have
+ * one ORM: what was found is remembered here, for as long as nothing changes.
+ */
 static AtqModel *
 look_everywhere(const char *class_name)
+{
+	KnownClass *known = &known_classes[hash_bytes((const unsigned char *) class_name,
+												  strlen(class_name)) %
+									   lengthof(known_classes)];
+	uint64		generation = atq_registry_generation();
+	AtqModel   *found;
+
+	if (known->model != NULL && known->generation == generation &&
+		strcmp(known->model->class_name, class_name) == 0)
+		return known->model;
+	found = find_everywhere(class_name);
+	if (found != NULL && OidIsValid(found->owner) &&
+		generation == atq_registry_generation())
+	{
+		known->generation = generation;
+		known->model = found;
+	}
+	return found;
+}
+
+static AtqModel *
+find_everywhere(const char *class_name)
 {
 	AtqSpan		name = {class_name, strlen(class_name)};
 	AtqModel   *found = NULL;
