@@ -149,6 +149,43 @@ SELECT name, age FROM asynctasq.rows(NULL::author, asynctasq.filter(asynctasq.ob
 SELECT count(*) FROM asynctasq.iterate(asynctasq.objects('Post'), chunk_size => 500);
 SELECT asynctasq.in_bulk(asynctasq.only(asynctasq.objects('Author'), 'id', 'name'), '[1, 3]');
 
+-- Writing.
+SELECT asynctasq.create('Author', '{"name": "Dan", "age": 50}');
+SELECT asynctasq.bulk_create('Post', '[{"author": 4, "title": "One"}, {"author": 4, "title": "Two", "views": 2}]');
+SELECT asynctasq.bulk_create('Author', '[{"name": "Dan", "age": 51}, {"name": "Eve", "age": 20}]',
+    update_conflicts => true, update_fields => '{age}', unique_fields => '{name}');
+SELECT asynctasq.update(
+    asynctasq.filter(asynctasq.objects('Post'), '{"author__name": "Dan"}'),
+    '{"views": {"F": ["views", "+", 1]}}');
+SELECT asynctasq.bulk_update('Author', '[{"id": 1, "age": 37}, {"id": 2, "age": 20}]', '{age}');
+SELECT * FROM asynctasq.get_or_create('Author', '{"name": "Fay"}', '{"age": 40}');
+SELECT * FROM asynctasq.get_or_create('Author', '{"name": "Fay"}', '{"age": 40}');
+SELECT * FROM asynctasq.update_or_create('Author', '{"name": "Fay"}', '{"age": 41}');
+SELECT asynctasq.save('Author', '{"id": 1, "name": "Ada L.", "age": 38}', update_fields => '{name}');
+SELECT asynctasq.refresh(asynctasq.ref('Author', 1));
+SELECT asynctasq.delete(asynctasq.filter(asynctasq.objects('Author'), '{"name__in": ["Dan", "Eve", "Fay"]}'));
+
+-- Tasks.
+CREATE TABLE sent (author text, subject text);
+CREATE FUNCTION send_all(people author[], subject text) RETURNS void LANGUAGE sql AS
+$$ INSERT INTO sent SELECT p.name, subject FROM unnest(people) AS p $$;
+CREATE FUNCTION send_one(who author, subject text) RETURNS void LANGUAGE sql AS
+$$ INSERT INTO sent VALUES (who.name, subject) $$;
+CREATE FUNCTION send_later(people asynctasq.queryset) RETURNS void LANGUAGE sql AS
+$$ INSERT INTO sent SELECT p ->> 'name', 'later' FROM asynctasq.list(asynctasq.filter(people, '{"age__lt": 30}')) AS p $$;
+
+SELECT asynctasq.register_handler('send_all', 'send_all(author[], text)'),
+    asynctasq.register_handler('send_one', 'send_one(author, text)'),
+    asynctasq.register_handler('send_later', 'send_later(asynctasq.queryset)');
+SELECT asynctasq.dispatch('send_all', asynctasq.args(
+    'people', asynctasq.filter(asynctasq.objects('Author'), '{"is_active": true}'),
+    'subject', 'news')) AS id \gset
+SELECT asynctasq.dispatch_each('send_one', asynctasq.objects('Author'), 'who', asynctasq.args('subject', 'each'));
+SELECT asynctasq.dispatch('send_later', asynctasq.args('people', asynctasq.objects('Author'))) AS id \gset
+UPDATE author SET is_active = true WHERE name = 'Cyd';
+SELECT asynctasq.drain();
+SELECT author, subject FROM sent ORDER BY subject, author;
+
 -- Several at once.
 SELECT ord, jsonb_array_length(rows), error FROM asynctasq.gather_lists(
     asynctasq.objects('Author'),
@@ -162,6 +199,9 @@ SELECT asynctasq.list(asynctasq.filter(asynctasq.objects('Author'), '{"nam": "Ad
 SELECT asynctasq.list(asynctasq.filter(asynctasq.objects('Author'), '{"name__startwith": "A"}'));
 SELECT asynctasq.list(asynctasq.filter(asynctasq.objects('Author'), '{"age": "old"}'));
 
+SELECT asynctasq.unregister_handler('send_all');
+SELECT asynctasq.unregister_handler('send_one');
+SELECT asynctasq.unregister_handler('send_later');
 SELECT asynctasq.unregister_model('Author', 'django');
 SELECT asynctasq.unregister_model('Post', 'django');
 SELECT asynctasq.unregister_model('Comment', 'django');
