@@ -150,6 +150,8 @@ SELECT asynctasq.update(asynctasq.filter(asynctasq.objects('Article'), '{"author
 SELECT slug, title, views, author_id FROM article WHERE slug IN ('a', 'b');
 SELECT asynctasq.update(asynctasq.filter(asynctasq.objects('Article'), '{"slug": "a"}'), '{"author": {"id": -7, "name": "x"}, "views": {"F": "views"}}');
 SELECT author_id FROM article WHERE slug = 'a';
+SELECT asynctasq.update(asynctasq.objects('Article'), '{"author": {"id": -7}, "author_id": 1}');
+SELECT asynctasq.update(asynctasq.filter(asynctasq.objects('Comment'), '{"id": 1}'), '{"article": {"id": 1}}');
 SELECT asynctasq.update(asynctasq.filter(asynctasq.objects('Article'), '{"slug": "none"}'), '{"views": 10}');
 SELECT asynctasq.update(asynctasq.objects('Article'), '{"titel": 10}');
 SELECT asynctasq.update(asynctasq.objects('Article'), '[]');

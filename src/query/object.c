@@ -46,8 +46,11 @@ static void put_related_column(Reading *reading,
 							   const JsonbValue *value);
 static void put_value(Reading *reading, AttrNumber column, const char *name,
 					  const JsonbValue *json);
-static bool push_related(const AtqQueryModel *model, JsonbParseState **state,
-						 const JsonbValue *name, const JsonbValue *value);
+static void refuse_two_values(const AtqQueryModel *model, const char *column,
+							  const char *field) atq_noreturn;
+static bool push_related(const AtqQueryModel *model, const Jsonb *json,
+						 JsonbParseState **state, const JsonbValue *name,
+						 const JsonbValue *value);
 static JsonbValue *related_value(const AtqFieldRelation *relation, int i,
 								 const JsonbValue *value);
 
@@ -243,15 +246,21 @@ put_value(Reading *reading, AttrNumber column, const char *name,
 		 (!isnull && !datum_image_eq(value, object->values[column - 1],
 									 attribute->attbyval,
 									 attribute->attlen))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("column \"%s\" of \"%s\" is given two values",
-						NameStr(attribute->attname),
-						reading->model->model->class_name),
-				 errdetail("The other one is in field \"%s\".", name)));
+		refuse_two_values(reading->model, NameStr(attribute->attname), name);
 	object->given = bms_add_member(object->given, column);
 	object->values[column - 1] = value;
 	object->nulls[column - 1] = isnull;
+}
+
+static void
+refuse_two_values(const AtqQueryModel *model, const char *column,
+				  const char *field)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("column \"%s\" of \"%s\" is given two values", column,
+					model->model->class_name),
+			 errdetail("One of them is in field \"%s\".", field)));
 }
 
 /* What has not the key of a related object may be an expression: it stays. */
@@ -269,7 +278,8 @@ atq_object_flatten(const AtqQueryModel *model, const Jsonb *json)
 	{
 		if (token == WJB_KEY)
 			name = value;
-		else if (token == WJB_VALUE && !push_related(model, &state, &name, &value))
+		else if (token == WJB_VALUE &&
+				 !push_related(model, json, &state, &name, &value))
 		{
 			(void) pushJsonbValue(&state, WJB_KEY, &name);
 			(void) pushJsonbValue(&state, WJB_VALUE, &value);
@@ -282,8 +292,9 @@ atq_object_flatten(const AtqQueryModel *model, const Jsonb *json)
 
 /* Pushes a related object's key; false for what is none. */
 static bool
-push_related(const AtqQueryModel *model, JsonbParseState **state,
-			 const JsonbValue *name, const JsonbValue *value)
+push_related(const AtqQueryModel *model, const Jsonb *json,
+			 JsonbParseState **state, const JsonbValue *name,
+			 const JsonbValue *value)
 {
 	AtqFieldRelation *relation;
 	JsonbValue *keys[ATQ_MAX_KEYS];
@@ -303,12 +314,18 @@ push_related(const AtqQueryModel *model, JsonbParseState **state,
 	}
 	for (int i = 0; i < relation->nkeys; i++)
 	{
+		char	   *column_name = NameStr(TupleDescAttr(RelationGetDescr(model->rel),
+														relation->from[i] - 1)->attname);
 		JsonbValue	column;
 
 		column.type = jbvString;
-		column.val.string.val = NameStr(TupleDescAttr(RelationGetDescr(model->rel),
-													  relation->from[i] - 1)->attname);
-		column.val.string.len = strlen(column.val.string.val);
+		column.val.string.val = column_name;
+		column.val.string.len = strlen(column_name);
+		if (strcmp(column_name, relation->name) != 0 &&
+			getKeyJsonValueFromContainer((JsonbContainer *) &json->root,
+										 column_name, strlen(column_name),
+										 NULL) != NULL)
+			refuse_two_values(model, column_name, relation->name);
 		(void) pushJsonbValue(state, WJB_KEY, &column);
 		(void) pushJsonbValue(state, WJB_VALUE, keys[i]);
 	}

@@ -43,7 +43,7 @@ extern AtqObject *atq_object_read(const AtqQueryModel *model,
 
 /*
  * An object whose members that are related objects are replaced by their keys,
- * under the names of the columns; the same one where there is none.
+ * under the names of the columns.  Throws 22023 where it has such a column too.
  */
 extern const Jsonb *atq_object_flatten(const AtqQueryModel *model,
 									   const Jsonb *json);
