@@ -139,7 +139,7 @@ wait_for($node, 'shop', 'SELECT count(*) = 1 FROM app.log WHERE n = 6');
 $session->quit;
 wait_for($node, 'shop', 'SELECT count(*) = 1 FROM app.log WHERE n = 8');
 
-# wait() has its timeout, idle workers leave.
+# wait() has its timeout.
 $session = $node->background_psql('shop', on_error_stop => 0);
 $session->query_until(qr/go/, qq{\\echo go\nSELECT asynctasq.wait((SELECT max(id) FROM asynctasq.task), '2 s');\n});
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT asynctasq.wait%' AND state = 'active'});
@@ -147,18 +147,25 @@ set_clock(-3 * $day);
 wait_for($node, 'shop', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE query LIKE 'SELECT asynctasq.wait%' AND state = 'active'});
 pass('wait() has its timeout');
 $session->quit;
+
+# An idle worker leaves in time.
+$node->append_conf('postgresql.conf', q{asynctasq.worker_idle_timeout = '3s'});
+$node->reload;
+sql(q{SELECT asynctasq.dispatch('note', '{"n": 9}')});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.log WHERE n = 9});
+set_clock(-4 * $day);
 wait_for($node, 'shop', q{SELECT count(*) = 0 FROM asynctasq.stat_workers});
 pass('idle workers leave');
 
 # The launcher's pause after crashes.
-foreach my $crash (1 .. 2)
+foreach my $crash (1 .. 4)
 {
-	sql(q{SELECT asynctasq.dispatch('note', '{"n": 7}')}) if $crash == 1;
-	wait_for($node, 'shop', 'SELECT count(*) = 1 FROM app.log WHERE n = 7');
+	sql("SELECT asynctasq.dispatch('note', asynctasq.args('n', 10 + $crash))");
+	wait_for($node, 'shop', "SELECT count(*) = 1 FROM app.log WHERE n = 10 + $crash");
 	$node->psql('shop', 'SELECT test.atq_test_kill_self()');
 	wait_for($node, 'shop', 'SELECT true');
 }
-set_clock(-4 * $day);
+set_clock(-5 * $day);
 runs('after a pause that began on another day');
 
 set_clock(2 * $day);

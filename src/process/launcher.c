@@ -138,6 +138,7 @@ atq_launcher_main(Datum arg)
 {
 	TimestampTz last_scan = 0;
 	TimestampTz begin;
+	int			pause_ms;
 	uint32		none = PG_UINT32_MAX;
 	uint32		wait_event;
 
@@ -158,8 +159,8 @@ atq_launcher_main(Datum arg)
 	}
 	on_shmem_exit(clear_procno, (Datum) 0);
 
-	begin = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-										pause_after_crashes_ms());
+	pause_ms = pause_after_crashes_ms();
+	begin = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause_ms);
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
@@ -178,7 +179,7 @@ atq_launcher_main(Datum arg)
 			last_scan = 0;
 		if (begin <= now)
 			begin = 0;
-		begin = Min(begin, TimestampTzPlusMilliseconds(now, CRASH_PAUSE_MAX_MS));
+		begin = Min(begin, TimestampTzPlusMilliseconds(now, pause_ms));
 		next_scan = last_scan + atq_sweep_interval_s * USECS_PER_SEC;
 		if (now >= next_scan)
 		{
