@@ -84,6 +84,11 @@ SELECT asynctasq.update(asynctasq.objects('queryset_kinds.wants'), '{"word": nul
 \set VERBOSITY default
 SELECT * FROM wants;
 
+CREATE TABLE under (id serial PRIMARY KEY, a__b text);
+SELECT object, created FROM asynctasq.get_or_create('queryset_kinds.under', '{"a__b": "x"}');
+SELECT object, created FROM asynctasq.get_or_create('queryset_kinds.under', '{"a__b__exact": "y", "id__exact": 9, "id__gt": 5}');
+SELECT object, created FROM asynctasq.get_or_create('queryset_kinds.under', '{"a__b__exact": "y"}');
+
 --
 -- Partitions, children
 --

@@ -95,20 +95,21 @@ make_object(int ncolumns)
 static char *
 field_of_lookup(const AtqQueryModel *model, char *name)
 {
-	char	   *lookup;
+	static const char exact[] = "__exact";
+	Size		len = strlen(name);
+	Size		suffix = sizeof(exact) - 1;
 
 	if (strcmp(name, "and") == 0 || strcmp(name, "or") == 0 ||
 		strcmp(name, "not") == 0)
 		return NULL;
 	if (atq_field_column(model->rel, name) != InvalidAttrNumber)
 		return name;
-	lookup = strstr(name, "__");
-	if (lookup == NULL)
+	if (len > suffix && strcmp(name + len - suffix, exact) == 0)
+		name[len - suffix] = '\0';
+	if (strstr(name, "__") == NULL ||
+		atq_field_column(model->rel, name) != InvalidAttrNumber)
 		return name;
-	if (strcmp(lookup, "__exact") != 0)
-		return NULL;
-	*lookup = '\0';
-	return name;
+	return NULL;
 }
 
 static void
