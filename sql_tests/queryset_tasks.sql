@@ -15,7 +15,7 @@ CREATE TABLE plain (id int PRIMARY KEY, name text);
 CREATE TABLE heap (id int, name text);
 CREATE VIEW loose AS SELECT id, name FROM heap;
 INSERT INTO users SELECT i, 'user ' || i, i % 2 = 1, date '2020-01-01' + i, i + 0.5, jsonb_build_object('n', i) FROM generate_series(1, 5) AS i;
-INSERT INTO users VALUES (9, 'tagged', NULL, NULL, NULL, '{"__uuid__": "no uuid", "and": {"__map__": [["a", 1]]}}');
+INSERT INTO users VALUES (9, 'tagged', NULL, NULL, NULL, '{"no": {"__uuid__": "no uuid"}, "set": {"__set__": [1]}, "map": {"__map__": [["a", 1]]}}');
 INSERT INTO posts SELECT i, i % 2 + 1, 'post ' || i FROM generate_series(1, 4) AS i;
 INSERT INTO lines VALUES (10, '2024-01-02 03:04:05.6+00', '12345678-1234-5678-1234-567812345678', 7), (11, '2024-01-02 03:04:05.6+00', '12345678-1234-5678-1234-567812345678', 8);
 INSERT INTO plain VALUES (1, 'plain');
@@ -58,7 +58,7 @@ SELECT register_handler(proname, oid::regprocedure, max_attempts => 2, retry_del
 -- what it is on its way
 SELECT args('us', filter(objects('User'), '{"id__lte": 3}'));
 SELECT args('us', ARRAY[objects('User'), order_by(objects('blog.Post', 'django'), '-id')], 'set', set(ARRAY[objects('User')]));
-SELECT args('us', filter(objects('User'), '{"extra": {"__uuid__": "no uuid", "and": {"__map__": [["a", 1]]}}, "spent": 1.50, "id__in": [1, 1e30, 0.1]}'))::bytea;
+SELECT args('us', filter(objects('User'), '{"extra": {"no": {"__uuid__": "no uuid"}, "set": {"__set__": [1]}, "map": {"__map__": [["a", 1]]}}, "spent": 1.50, "id__in": [1, 1e30, 0.1]}'))::bytea;
 SELECT (args('us', filter(objects('User'), '{"extra": {"__uuid__": "no uuid"}}')) -> 'us')::jsonb;
 
 -- and what arrives: rows, as they are when the task runs
@@ -76,7 +76,7 @@ SELECT * FROM outcome();
 SELECT value FROM got ORDER BY n;
 TRUNCATE got;
 -- what looks like a tag is none, on both ways
-SELECT dispatch(task, args('us', filter(objects('User'), '{"extra": {"__uuid__": "no uuid", "and": {"__map__": [["a", 1]]}}}'))) > 0 AS ok
+SELECT dispatch(task, args('us', filter(objects('User'), '{"extra": {"no": {"__uuid__": "no uuid"}, "set": {"__set__": [1]}, "map": {"__map__": [["a", 1]]}}}'))) > 0 AS ok
 FROM unnest('{take_rows,take_lazy}'::text[]) AS task;
 SELECT * FROM outcome();
 SELECT value FROM got ORDER BY n;

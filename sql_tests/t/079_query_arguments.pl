@@ -122,6 +122,16 @@ foreach my $set (
 like(run_set('evil', 'take_users', q{asynctasq.filter(asynctasq.objects('User'), '{"policed__id": 1}')}), $refused, 'take_users: by a relation');
 query_is($node, 'shop', 'TABLE evil.log', '', 'nobody was there');
 is(run_set('evil', 'take', q{asynctasq.values_list(asynctasq.filter(asynctasq.objects('typed', 'django'), '{"id": 1}'), true, 'id')}), '[]', 'a table of the same role that does no harm');
+# So with dispatch_each(), which inserts tasks while the guard is on.
+app_fails($node, 'shop', 'app', q{SELECT asynctasq.dispatch_each('take', asynctasq.objects('called', 'django'), 'v')},
+	qr/42501: function evil\.steal\(\) must not be called/, 'dispatch_each() of rows that would do harm');
+app($node, 'shop', 'evil', 'INSERT INTO typed VALUES (1); DELETE FROM log');
+is(app($node, 'shop', 'app', q{
+	DELETE FROM got;
+	SELECT asynctasq.dispatch_each('take', asynctasq.objects('typed', 'django'), 'v')}), '1', 'and of one that does not');
+wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.tasks');
+query_is($node, 'shop', 'SELECT what FROM app.got', '{"n": null, "id": 1}', 'which a worker reads');
+query_is($node, 'shop', 'TABLE evil.log', '', 'and still nobody was there');
 # The next task's own statements are free of the guard.
 app($node, 'shop', 'evil', q{CREATE FUNCTION evil.admit() RETURNS int LANGUAGE sql RETURN 1; GRANT EXECUTE ON FUNCTION evil.admit() TO PUBLIC});
 app($node, 'shop', 'app', q{
