@@ -20,9 +20,9 @@
  *
  * Writing such a relation would call its triggers, which belong to its owner or
  * to who was allowed to make them, and with them what foreign keys do to other
- * tables, whose triggers run as the writer too.  Deferred ones run when nobody
- * looks any more.  So a statement that would fire a trigger other than those
- * that check a key is not planned.
+ * tables, whose triggers may run as the writer too.  Deferred ones run when
+ * nobody looks any more.  So a statement that would fire a trigger other than
+ * those that check a key is not planned.
  *
  * Two hooks see to it.  Nearly all functions are announced to
  * object_access_hook (hooks.c) before they are called.  Those of operators that only the
