@@ -24,6 +24,7 @@
 #include <math.h>
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
 #include "funcapi.h"
@@ -35,6 +36,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
@@ -837,16 +839,29 @@ attribute_info(AtqTypeInfo *type, TupleDesc desc, int attribute)
 	return info;
 }
 
+/*
+ * to_jsonb() keeps pointers to a row's column names until it has put the
+ * object together, when it has let go of their descriptor.  It stays where it
+ * is while the relation is open.
+ */
 Jsonb *
 atq_datum_jsonb(Datum value, Oid type)
 {
 	FmgrInfo	flinfo;
+	Oid			relation = get_typ_typrelid(type);
+	Relation	rel = NULL;
+	Jsonb	   *json;
 
+	if (OidIsValid(relation))
+		rel = relation_open(relation, AccessShareLock);
 	fmgr_info(F_TO_JSONB, &flinfo);
 	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
 											 list_make1(makeNullConst(type, -1, InvalidOid)),
 											 InvalidOid, InvalidOid,
 											 COERCE_EXPLICIT_CALL),
 					   &flinfo);
-	return DatumGetJsonbP(FunctionCall1(&flinfo, value));
+	json = DatumGetJsonbP(FunctionCall1(&flinfo, value));
+	if (rel != NULL)
+		relation_close(rel, AccessShareLock);
+	return json;
 }
