@@ -61,6 +61,7 @@ typedef struct Scalar
 }			Scalar;
 
 static void run_here(const AtqQuery *query, AtqQueryTaker take, void *arg);
+static uint64 execute_plan(const AtqQuery *query, SPIExecuteOptions *options);
 static void run_there(const AtqQuery *query, AtqQueryTaker take, void *arg);
 static bool receive_slot(TupleTableSlot *slot, DestReceiver *self);
 static void receive_startup(DestReceiver *self, int operation,
@@ -84,22 +85,33 @@ static void
 run_here(const AtqQuery *query, AtqQueryTaker take, void *arg)
 {
 	SPIExecuteOptions options = {
-		.params = atq_query_params(query),
 		.must_return_tuples = true,
 		.dest = atq_query_receiver(take, arg)
 	};
+
+	(void) execute_plan(query, &options);
+}
+
+/* The number of rows that it has read, or changed. */
+static uint64
+execute_plan(const AtqQuery *query, SPIExecuteOptions *options)
+{
+	uint64		processed;
 	int			code;
 
+	options->params = atq_query_params(query);
 	SPI_connect();
 	code = SPI_execute_plan_extended(atq_query_plan(query->sql,
 													query->nparams,
 													query->types,
 													query->model->guarded),
-									 &options);
+									 options);
 	if (code < 0)
 		elog(ERROR, "could not run a query set's statement: %s",
 			 SPI_result_code_string(code));
+	processed = SPI_processed;
 	SPI_finish();
+	return processed;
 }
 
 static void
@@ -289,21 +301,8 @@ take_scalar(const Datum *values, const bool *nulls, void *arg)
 uint64
 atq_query_execute(const AtqQuery *query)
 {
-	SPIExecuteOptions options = {.params = atq_query_params(query)};
-	uint64		changed;
-	int			code;
+	SPIExecuteOptions options = {0};
 
 	Assert(query->server == NULL);
-	SPI_connect();
-	code = SPI_execute_plan_extended(atq_query_plan(query->sql,
-													query->nparams,
-													query->types,
-													query->model->guarded),
-									 &options);
-	if (code < 0)
-		elog(ERROR, "could not run a query set's statement: %s",
-			 SPI_result_code_string(code));
-	changed = SPI_processed;
-	SPI_finish();
-	return changed;
+	return execute_plan(query, &options);
 }
