@@ -12,8 +12,9 @@
 #   make bench         measures it, and others beside it: docs/benchmarks.md
 #   make bench-codec   what decoding costs, beside jsonb's parser and Python's
 #   make bench-fetch   what rows of other servers cost, beside dblink and joins
+#   make bench-queries what query sets cost, beside statements written by hand
 #
-# "make demo", "make test", "make soak" and the last four install the packages
+# "make demo", "make test", "make soak" and the last five install the packages
 # they lack (as root, with apt) and need no pg_config beforehand.
 
 # The goal of a bare "make", whatever else stands above PGXS's own.
@@ -126,5 +127,8 @@ bench-codec:
 bench-fetch:
 	@$(SCRIPT_ENV) bench/fetch/run
 
+bench-queries:
+	@$(SCRIPT_ENV) bench/queries/run
+
 .PHONY: all demo test test-module test-matrix test-assertions soak fuzz bench \
-	bench-codec bench-fetch clean distclean install uninstall installcheck
+	bench-codec bench-fetch bench-queries clean distclean install uninstall installcheck
