@@ -72,6 +72,7 @@ sub user
 	return sprintf q{asynctasq.dispatch('%s', asynctasq.args('%s', asynctasq.ref('User', %s)))}, $task // 'take', $parameter // 'u', $id;
 }
 
+my $log;
 my $wait = q{asynctasq.dispatch('wait_here')};
 
 # A new worker claims the tasks all at once and runs them in their order.
@@ -83,6 +84,7 @@ sub start_tasks
 	app($node, 'shop', 'app', q{SELECT asynctasq.pause_queue('default')});
 	app($node, 'shop', 'app', join(';', map { "SELECT $_" } @tasks));
 	$lock->query_safe('SELECT pg_advisory_lock(1)');
+	$log = -s $remote->logfile;
 	app($node, 'shop', 'app', q{SELECT asynctasq.resume_queue('default')});
 	return;
 }
@@ -106,6 +108,12 @@ sub change
 sub queries
 {
 	return $node->safe_psql('shop', q{SELECT sum(queries) FROM asynctasq.stat_pools AS p JOIN asynctasq.stat_workers AS w USING (pid)});
+}
+
+# What the other server has been asked for rows, by its log, since start_tasks.
+sub asked
+{
+	return scalar(() = slurp_file($remote->logfile, $log) =~ /execute <unnamed>: SELECT asynctasq_key/g);
 }
 
 sub errors
@@ -152,6 +160,7 @@ settings(q{asynctasq.fetch_max_age = '0'});
 start_tasks($wait, map { user($_) } 1 .. 9);
 is(end_tasks(), join(',', map { "$_ old" } 1 .. 9), 'without looking ahead');
 is(queries(), '9', 'each asks for itself');
+is(asked(), '9', 'and nobody else asks');
 
 # A task that is dispatched later sees what was there then.
 settings(q{asynctasq.fetch_max_age = '1h'});
@@ -206,6 +215,7 @@ app($node, 'shop', 'app', q{SELECT asynctasq.unregister_model('Gone')});
 start_tasks(user(1), user(2), user("'x'::text"), (map { user($_) } 3 .. 5), q{asynctasq.dispatch('take', asynctasq.args('v', 1))}, user(6), "asynctasq.dispatch('take', '$gone'::asynctasq.msgpack)");
 is(end_tasks(), join(',', map { "$_ old" } 1 .. 6), 'tasks beside some that cannot run');
 is(errors(), '22P02,22023,42704', 'each of which has its own error');
+cmp_ok(queries(), '<', 6, 'rows of some were asked for together');
 start_tasks(user(1), user(2), user(3000), user(3));
 is(end_tasks(), '1 old,2 old,3 old', 'tasks beside one whose row is missing');
 is(errors(), 'P0002', 'which fails');

@@ -27,8 +27,9 @@
  *
  * How many tasks it claims at a time follows from how long they take, so
  * that slow ones are not hoarded (CLAIM_MS); but it claims enough to fill a
- * batch where the last handler was called with batches, and twice as many where
- * rows are asked for ahead, so that a batch is there behind the one that runs.
+ * batch where the last handler was called with batches, and twice as many
+ * where rows are asked for ahead, so that a batch is there behind the one that
+ * runs.
  *
  * Memory: the claim and all else that lasts lives in TopMemoryContext; each
  * turn of the loop runs in "asynctasq worker", reset after it.

@@ -5,14 +5,14 @@
  *
  * Such a job goes to a connection that is open and idle, or behind others of
  * its kind, and nothing waits: the answer comes into the socket while this
- * process does something else, and the run that wants it reads it there.  Until
- * then the connection is held.  It gives way to whoever needs one and cannot
- * open another.
+ * process does something else, and the run that wants it reads it there.
+ * Until then the connection is held.  It gives way to whoever needs one and
+ * cannot open another.
  *
  * An answer that nobody reads may fill the socket, and then the other server's
- * query, and the snapshot with it, lasts as long as what this process does.
- * So a timer looks after those connections: it shuts down what has lain there
- * for LINGER_MS.  That is all it does, being a signal handler; whoever comes to
+ * query, and the snapshot with it, lasts as long as what this process does.  So
+ * a timer looks after those connections: it shuts down what has lain there for
+ * LINGER_MS.  That is all it does, being a signal handler; whoever comes to
  * the connection next finds it lost.  A socket leaves the timer's list before
  * it is closed.
  *

@@ -441,7 +441,7 @@ atq_storage_peek(bool durable, const AtqCandidate *candidate, AtqTask *task)
 	Relation	rel = table_open(atq_registry_table(task_table(durable)),
 								 AccessShareLock);
 	TupleTableSlot *slot = take_slot(durable, rel);
-	bool		found = false;
+	volatile bool found = false;
 
 	PG_TRY();
 	{

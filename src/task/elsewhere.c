@@ -221,10 +221,10 @@ atq_resolve_is_old(const AtqResolution *ahead)
 									  atq_fetch_max_age_ms);
 }
 
-int
+bool
 atq_resolve_ask(AtqResolution *ahead)
 {
-	int			sent = 0;
+	bool		noted = false;
 	ListCell   *lc;
 
 	ahead->asked_at = GetCurrentTimestamp();
@@ -232,6 +232,7 @@ atq_resolve_ask(AtqResolution *ahead)
 	{
 		AtqTarget  *target = lfirst(lc);
 
+		noted |= target->entries != NIL;
 		if (!may_ask(target))
 			continue;
 		for (int first = 0; first < list_length(target->entries);
@@ -243,10 +244,10 @@ atq_resolve_ask(AtqResolution *ahead)
 			request_rows(target, target->entries, first, &request);
 			answer = atq_rows_ask(&request);
 			target->answers = lappend(target->answers, answer);
-			sent += atq_job_send_ahead(answer->job) ? 1 : 0;
+			(void) atq_job_send_ahead(answer->job);
 		}
 	}
-	return sent;
+	return noted;
 }
 
 /*

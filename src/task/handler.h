@@ -49,11 +49,11 @@ extern void atq_handler_note(AtqHandler *handler, const AtqTask *task,
 							 struct AtqResolution *resolution);
 
 /*
- * The same as atq_handler_call for n tasks in one call, each parameter being an array with an
- * element for each task.  Unless results is NULL it gets one jsonb for each:
- * the element of the array that the function returned, or what else it
- * returned.  Throws also 22023 when that array has another length, and for an
- * argument that a task lacks, even where the parameter has a default.
+ * The same as atq_handler_call for n tasks in one call, each parameter being
+ * an array with an element for each task.  Unless results is NULL it gets one
+ * jsonb for each: the element of the array that the function returned, or what
+ * else it returned.  Throws also 22023 when that array has another length, and
+ * for an argument that a task lacks, even where the parameter has a default.
  */
 extern void atq_handler_call_batch(AtqHandler *handler,
 								   const AtqTask **tasks, int n,

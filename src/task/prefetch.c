@@ -9,21 +9,24 @@
  * one of the answers waits for it, as it would have waited for a query of its
  * own; for the others the rows are there then, or in the socket.
  *
- * There are two windows of tasks: the one that is being run, and the one behind
- * it, whose queries are sent before the first begins.
+ * There are two windows of tasks: the one that is being run, and the one
+ * behind it, whose queries are sent before the first begins.
  *
  * What a task may take from a window: rows that were asked for on its own
- * account, hence after its dispatch had been committed; less than
+ * account, hence after its dispatch had been committed (a window lasts no
+ * longer than the claim, which has seen all of its tasks); less than
  * asynctasq.fetch_max_age before it looks for them; by the very question that
  * it would ask now, as the same user and with the same options of the server
  * (atq_rows_same), none of this process's own writes in between.  All that a
  * task does to read a row for itself it does all the same, but for the query.
  *
- * Nobody's error: what goes wrong while tasks are looked at is thrown away, the
- * transaction is rolled back, and half as many are tried; at last the task
- * itself will run into it.  What a server answers wrongly, or too late, makes
- * the tasks ask for themselves, and is not tried for a while.  No code of users
- * runs: keys of types that are not the server's own are left to the tasks.
+ * Nobody's error: what goes wrong while tasks are looked at is thrown away,
+ * the transaction is rolled back, and half as many are tried; at last the task
+ * itself will run into it, and looking ahead begins anew with the next one that
+ * has to wait.  What a server answers wrongly, or too late, makes
+ * the tasks ask for themselves, and is not tried for a while.  No code of
+ * users runs: keys of types that are not the server's own are left to the
+ * tasks.
  *
  * It costs nothing where no task refers to another server: it begins with the
  * first task that had to wait for one, and ends with a window that needs none.
@@ -61,9 +64,8 @@ typedef struct Window
 	AtqResolution *ahead;
 	int64		first;			/* candidates that were looked at: their ids */
 	int64		last;
-	int64	   *ids;			/* of the tasks that were there, ascending */
-	int			ntasks;
-	int			nqueries;
+	int			ntasks;			/* of them that were there */
+	bool		empty;			/* they refer to no other server */
 } Window;
 
 /* The window whose tasks are run, and the next one. */
@@ -98,9 +100,9 @@ atq_prefetch_ask(const AtqRunner *runner, bool durable,
 		atq_prefetch_forget();
 		if (n > 1 && is_wanted())
 			fill(runner, &windows[0], durable, candidates, n, batch);
-		on = on && (n == 1 || windows[0].nqueries > 0);
 	}
-	if (windows[0].nqueries == 0 || windows[1].context != NULL)
+	if (windows[0].context == NULL || windows[0].empty ||
+		windows[1].context != NULL)
 		return;
 	while (n > 0 && contains(&windows[0], candidates[0].id))
 	{
@@ -153,7 +155,7 @@ go_on(int64 id)
 		memset(&windows[1], 0, sizeof(Window));
 	}
 	return contains(&windows[0], id) &&
-		(windows[0].nqueries == 0 || !atq_resolve_is_old(windows[0].ahead));
+		(windows[0].empty || !atq_resolve_is_old(windows[0].ahead));
 }
 
 static void
@@ -166,9 +168,12 @@ fill(const AtqRunner *runner, Window *window, bool durable,
 	for (; n > 0; n /= 2)
 	{
 		if (try_to_fill(runner, window, durable, candidates, n))
+		{
+			on = !window->empty;
 			return;
+		}
 	}
-	pause_for_failure();
+	on = false;
 }
 
 static bool
@@ -191,7 +196,7 @@ try_to_fill(const AtqRunner *runner, Window *window, bool durable,
 		MemoryContextSwitchTo(window->context);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		collect(window, durable, candidates, n);
-		window->nqueries = atq_resolve_ask(window->ahead);
+		window->empty = !atq_resolve_ask(window->ahead);
 		PopActiveSnapshot();
 		runner->commit();
 		ok = true;
@@ -219,7 +224,6 @@ collect(Window *window, bool durable, const AtqCandidate *candidates, int n)
 	Size		bytes = 0;
 
 	window->first = candidates[0].id;
-	window->ids = palloc(n * sizeof(int64));
 	for (int i = 0; i < n && bytes <= WINDOW_BYTES; i++)
 	{
 		AtqTask		task = {0};
@@ -229,7 +233,7 @@ collect(Window *window, bool durable, const AtqCandidate *candidates, int n)
 		window->last = candidates[i].id;
 		if (!atq_storage_peek(durable, &candidates[i], &task))
 			continue;
-		window->ids[window->ntasks++] = task.id;
+		window->ntasks++;
 		bytes += task.args.len;
 		handler = atq_registry_handler(task.task);
 		if (handler != NULL && handler->role == GetUserId())
@@ -242,15 +246,8 @@ atq_prefetch_of(int64 task_id)
 {
 	for (int i = 0; i < lengthof(windows); i++)
 	{
-		Window	   *window = &windows[i];
-
-		if (!contains(window, task_id) || window->nqueries == 0)
-			continue;
-		for (int j = 0; j < window->ntasks; j++)
-		{
-			if (window->ids[j] == task_id)
-				return window->ahead;
-		}
+		if (contains(&windows[i], task_id))
+			return windows[i].ahead;
 	}
 	return NULL;
 }

@@ -4,17 +4,17 @@
  *	  From references to fresh rows, by primary key through SPI.
  *
  * A resolution keeps a target for each model and an entry for each distinct
- * reference (target.c).  All entries of a target are read by one query: by the key if
- * there is one entry, else by a join with the unnested arrays of the key
- * columns' values, whose ordinality says which row answers which entry.  Only
- * when there are more than ATQ_MAX_CHUNK of them it takes several queries, so that
- * no more than these are held twice.
+ * reference (target.c).  All entries of a target are read by one query: by the
+ * key if there is one entry, else by a join with the unnested arrays of the
+ * key columns' values, whose ordinality says which row answers which entry.
+ * Only when there are more than ATQ_MAX_CHUNK of them it takes several
+ * queries, so that no more than these are held twice.
  *
  * Rows of models on other servers are read first, of all such models at once
  * (elsewhere.c).
  *
- * Up to ATQ_FEW_ROWS rows of a plain table are read from the key's index instead,
- * where that is just what the query would give (keyread.c).
+ * Up to ATQ_FEW_ROWS rows of a plain table are read from the key's index
+ * instead, where that is just what the query would give (keyread.c).
  *
  * The statements run as the current user, with nothing to help them, and what
  * they may call is limited where the model is not the user's to trust
@@ -200,7 +200,8 @@ read_target(AtqResolution *resolution, AtqTarget *target)
 	else
 	{
 		for (int first = 0; first < n; first += ATQ_MAX_CHUNK)
-			fetch_many(resolution, target, first, Min(n - first, ATQ_MAX_CHUNK));
+			fetch_many(resolution, target, first,
+					   Min(n - first, ATQ_MAX_CHUNK));
 	}
 }
 

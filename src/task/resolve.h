@@ -31,7 +31,7 @@ extern AtqResolution *atq_resolve_begin(AtqRowLock lock);
 extern void atq_resolve_require(AtqResolution *resolution);
 
 /*
- * Notes every reference to a row in a value; throws where one cannot be resolved.
+ * Notes every reference to a row; throws where one cannot be resolved.
  * Rows that are in ahead, unless that is NULL, may be taken from there.
  */
 extern void atq_resolve_note(AtqResolution *resolution, AtqSpan value,
@@ -54,10 +54,11 @@ extern const AtqResolver *atq_resolve_resolver(AtqResolution *resolution);
 extern AtqResolution *atq_resolve_begin_ahead(void);
 
 /*
- * Sends the queries for all that was noted; how many could be sent.  Throws
- * for what could be sent neither now nor by the tasks themselves.
+ * Sends the queries for all that was noted, as far as there are connections
+ * with nothing to do; false where nothing was noted.  Throws for what could be
+ * sent neither now nor by the tasks themselves.
  */
-extern int	atq_resolve_ask(AtqResolution *ahead);
+extern bool atq_resolve_ask(AtqResolution *ahead);
 
 /* True where its rows are too old to be taken. */
 extern bool atq_resolve_is_old(const AtqResolution *ahead);

@@ -293,7 +293,8 @@ report_key(void *arg)
 	KeyContext *context = arg;
 
 	errcontext("key %s of a reference to model \"%s\"",
-			   atq_target_key_text(context->key), context->target->model->class_name);
+			   atq_target_key_text(context->key),
+			   context->target->model->class_name);
 }
 
 void
