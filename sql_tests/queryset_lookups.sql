@@ -266,6 +266,9 @@ SELECT asynctasq.list(asynctasq.filter(asynctasq.annotate(asynctasq.values(
 	'{"n": {"Count": "*"}}'), '{"n__gt": 1, "or": [{"n": 2}, {"n": 3}]}'));
 SELECT asynctasq.sql(asynctasq.filter(asynctasq.annotate(asynctasq.values(asynctasq.objects('Post'), 'author'),
 	'{"n": {"Count": "*"}}'), '{"n__gt": 1, "views__gt": 0}'));
+-- .. which an annotation may make
+SELECT asynctasq.list(asynctasq.order_by(asynctasq.annotate(asynctasq.values(asynctasq.annotate(asynctasq.objects('Post'),
+	'{"n": {"Count": "comment"}}'), 'n'), '{"posts": {"Count": "*"}, "sum": {"Sum": "views"}}'), 'n'));
 
 -- Aggregates.
 SELECT asynctasq.aggregate(asynctasq.objects('Post'),

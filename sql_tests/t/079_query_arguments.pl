@@ -170,7 +170,10 @@ foreach my $task ('take', 'take_lazy', 'take_fetch')
 {
 	like(run_set('evil', $task, q{asynctasq.objects('Trap')}), qr/^42501\|role "app" must not read rows of model "Trap" from another server\|/, "$task: but not of a model that is not to be trusted");
 }
-like(run_set('evil', 'take', q{asynctasq.using(asynctasq.objects('typed', 'django'), 'far')}), qr/^42501\|role "app" must not read rows of model "typed" from another server\|/, 'nor by using()');
+foreach my $task ('take', 'take_lazy', 'take_users', 'take_fetch')
+{
+	like(run_set('app', $task, q{asynctasq.using(asynctasq.objects('Far'), 'far')}), qr/^42501\|query set of "Far" in an argument must not name a server\|/, "$task: using() is not for arguments");
+}
 
 $node->stop;
 done_testing();

@@ -41,6 +41,7 @@ typedef struct AtqScope
 	List	   *joined;			/* of AtqSource *, as they follow */
 	List	   *annotations;	/* of AtqAnnotation *, which the root has */
 	bool		grouped;		/* .. over groups of rows */
+	List	   *group;			/* of char *: what the groups are by */
 	List	   *built;			/* of AtqBuilt *: annotations that are used */
 } AtqScope;
 

@@ -152,6 +152,7 @@ set_scope(AtqBuild *build, const AtqQuerySet *set, AtqQueryModel *model)
 
 	scope->annotations = set->annotations;
 	scope->grouped = set->grouped;
+	scope->group = set->group;
 	foreach(lc, set->annotations)
 	{
 		AtqAnnotation *annotation = lfirst(lc);

@@ -57,6 +57,7 @@ typedef struct Call
 
 static AtqExpression *build_annotation(AtqSource *table,
 									   const AtqAnnotation *annotation);
+static bool is_group(const AtqScope *scope, const char *name);
 static void read_call(const AtqAnnotation *annotation, Call *call);
 static const Aggregate *find_aggregate(const char *name);
 static AtqExpression *operand(AtqSource *table, const JsonbValue *json,
@@ -112,14 +113,16 @@ build_annotation(AtqSource *table, const AtqAnnotation *annotation)
 	AtqPath		path;
 	char	  **names;
 	int			n;
+	bool		grouped;
 
 	check_stack_depth();
 	read_call(annotation, &call);
 	if (call.aggregate == NULL)
 		return atq_build_expression(table, &call.argument, call.name);
+	grouped = table->scope->grouped && !is_group(table->scope, call.name);
 	if (leads_to_many(table, &call, &path, &names, &n))
 	{
-		if (table->scope->grouped)
+		if (grouped)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("annotation \"%s\" aggregates over relation \"%s\" and over a group",
@@ -127,13 +130,27 @@ build_annotation(AtqSource *table, const AtqAnnotation *annotation)
 					 errhint("Annotate before values(), or query the other model.")));
 		return call_related(table, &call, &path, names, n);
 	}
-	if (!table->scope->grouped)
+	if (!grouped)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("annotation \"%s\" aggregates over single rows",
 						call.name),
 				 errhint("Call values() with the fields to group by before annotate(), or use aggregate().")));
 	return call_aggregate(table, &call);
+}
+
+/* An annotation that groups are by is about each row. */
+static bool
+is_group(const AtqScope *scope, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, scope->group)
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
 }
 
 AtqExpression *

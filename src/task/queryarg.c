@@ -9,7 +9,9 @@
  *
  * It is the dispatcher who has made it.  Its statement has the rights of the
  * current user, the handler's role, and what it may call is limited where the
- * model is not that role's to trust (store/trust.h).  The handler's lock is for
+ * model is not that role's to trust (store/trust.h).  It may not name a server:
+ * who can make a table of the model's name on any that the role may use would
+ * have his code run there as the role's user.  The handler's lock is for
  * references: it does not say what rows of a query set are locked for.
  *
  *-------------------------------------------------------------------------
@@ -71,6 +73,12 @@ read_guarded(const AtqReference *reference, Reader read,
 	const AtqModel *before = atq_trust_guarded();
 	Datum		result;
 
+	if (set->server != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("query set of \"%s\" in an argument must not name a server",
+						set->class_name),
+				 errhint("Have the handler call asynctasq.using(), or register the model with asynctasq.register_model(..., server => ...).")));
 	PG_TRY();
 	{
 		result = read(set, type);
