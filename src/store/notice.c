@@ -11,10 +11,15 @@
  *
  * Where tasks may not run (home.c) nothing is noted.
  *
+ * Where the registries have changed as well, the lanes are told only when others
+ * have been told of that: who wakes up before takes a queue that is new, or has
+ * been resumed, for one that has nothing for him.  Invalidations are sent after
+ * the transaction callbacks and before the resource owner's last release.
+ *
  * COMMIT PREPARED runs in another backend, which has no notes: the scanner
  * finds these tasks.
  *
- * Notes live in TopTransactionContext, which ends after the callback.
+ * Notes live in TopTransactionContext, which ends after the callbacks.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +28,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/lane.h"
@@ -42,10 +48,14 @@ typedef struct Note
 static Note *notes = NULL;
 static bool scan_database = false;
 static bool leave_database = false;
+static bool committed = false;	/* and the lanes are still to be told */
 static bool callback_registered = false;
+static bool release_registered = false;
 
 static void register_callback(void);
 static void at_transaction_end(XactEvent event, void *arg);
+static void at_release(ResourceReleasePhase phase, bool is_commit,
+					   bool is_top, void *arg);
 static void tell_lanes(void);
 static void forget_notes(void);
 static Note *find_note(Oid role, int32 queue_id, int32 priority);
@@ -70,6 +80,9 @@ void
 atq_notice_scan(void)
 {
 	register_callback();
+	if (!release_registered)
+		RegisterResourceReleaseCallback(at_release, NULL);
+	release_registered = true;
 	scan_database = true;
 }
 
@@ -117,6 +130,9 @@ at_transaction_end(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
+			committed = scan_database;
+			if (committed)
+				break;
 			tell_lanes();
 			forget_notes();
 			break;
@@ -127,6 +143,16 @@ at_transaction_end(XactEvent event, void *arg)
 		default:
 			break;
 	}
+}
+
+static void
+at_release(ResourceReleasePhase phase, bool is_commit, bool is_top, void *arg)
+{
+	if (!committed || !is_top || phase != RESOURCE_RELEASE_AFTER_LOCKS)
+		return;
+	committed = false;
+	tell_lanes();
+	forget_notes();
 }
 
 /* The database's scanner must be known too, for the sweeps to come. */
