@@ -27,6 +27,9 @@ static ClockGettime real_clock_gettime = NULL;
 
 static void find_clock(void) __attribute__((constructor));
 
+/* Modules' functions are hidden unless they say otherwise. */
+#define VISIBLE __attribute__((visibility("default")))
+
 static void
 find_clock(void)
 {
@@ -44,7 +47,7 @@ find_clock(void)
 		offset_s = address;
 }
 
-int
+VISIBLE int
 clock_gettime(clockid_t clock, struct timespec *now)
 {
 	int			result;
@@ -57,7 +60,7 @@ clock_gettime(clockid_t clock, struct timespec *now)
 	return result;
 }
 
-int
+VISIBLE int
 gettimeofday(struct timeval *restrict now, void *restrict zone)
 {
 	struct timespec precise;
@@ -68,7 +71,7 @@ gettimeofday(struct timeval *restrict now, void *restrict zone)
 	return result;
 }
 
-time_t
+VISIBLE time_t
 time(time_t *now)
 {
 	struct timespec precise;
