@@ -92,7 +92,7 @@ atq_build_related(AtqSource *table, const AtqFieldRelation *relation)
 AtqSource *
 atq_build_join(AtqSource *table, const AtqFieldRelation *relation)
 {
-	AtqSource   *child = find_child(table, relation);
+	AtqSource  *child = find_child(table, relation);
 	const char *class_name;
 	Relation	rel;
 
@@ -115,7 +115,7 @@ find_child(AtqSource *table, const AtqFieldRelation *relation)
 
 	foreach(lc, table->children)
 	{
-		AtqSource   *child = lfirst(lc);
+		AtqSource  *child = lfirst(lc);
 
 		if (strcmp(child->by->name, relation->name) == 0)
 			return child;
@@ -126,7 +126,7 @@ find_child(AtqSource *table, const AtqFieldRelation *relation)
 static AtqSource *
 make_table(AtqScope *scope, Relation rel, const char *class_name)
 {
-	AtqSource   *table = palloc0(sizeof(AtqSource));
+	AtqSource  *table = palloc0(sizeof(AtqSource));
 
 	table->scope = scope;
 	table->rel = rel;
@@ -213,7 +213,7 @@ atq_build_from(const AtqScope *scope)
 					 scope->root->alias);
 	foreach(lc, scope->joined)
 	{
-		AtqSource   *table = lfirst(lc);
+		AtqSource  *table = lfirst(lc);
 
 		appendStringInfo(&sql, " %s %s AS %s ON %s",
 						 table->optional ? "LEFT JOIN" : "JOIN",

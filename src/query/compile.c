@@ -374,13 +374,10 @@ compile_exists(const AtqQuerySet *set)
 	AtqBuild   *build = begin(set, AccessShareLock);
 	AtqScope   *scope = set_scope(build, set, build->model);
 	AtqSelect	exists;
-	AtqSelect	inner;
 	char	   *rest;
 	char	   *sql;
 
 	atq_select_begin(&exists, scope);
-	atq_select_begin(&inner, scope);
-	(void) atq_select_expression(&inner, atq_build_text("1", INT4OID));
 	rest = tail(build, scope, set, NULL, false);
 	sql = psprintf("EXISTS (SELECT 1 FROM %s%s)", atq_build_from(scope),
 				   rest);

@@ -34,6 +34,7 @@
 #include "utils/varlena.h"
 
 #include "query/field.h"
+#include "query/queryset.h"
 
 /* Farther than this no name is near. */
 #define MAX_DISTANCE	3
@@ -487,9 +488,7 @@ atq_field_array(const JsonbValue *json, Oid element_type, const char *field)
 	JsonbIteratorToken token;
 	JsonbValue	element;
 
-	if (json->type != jbvBinary ||
-		!JsonContainerIsArray(json->val.binary.data) ||
-		JsonContainerIsScalar(json->val.binary.data))
+	if (!atq_json_is_list(json))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("values of field \"%s\" must be a list", field)));

@@ -19,6 +19,7 @@
 
 #include "base/compat.h"
 #include "query/object.h"
+#include "query/queryset.h"
 
 /* An object under way. */
 typedef struct Reading
@@ -181,8 +182,7 @@ put_key(Reading *reading, const JsonbValue *value)
 		put_value(reading, model->keys[0], "pk", value);
 		return;
 	}
-	if (value->type != jbvBinary ||
-		!JsonContainerIsArray(value->val.binary.data) ||
+	if (!atq_json_is_list(value) ||
 		JsonContainerSize(value->val.binary.data) != model->nkeys)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -40,19 +40,6 @@ atq_remoterows_make(const AtqQuery *query)
 	return rows;
 }
 
-AtqPool *
-atq_remoterows_pool(const AtqQuery *query)
-{
-	AtqFailure *failure = NULL;
-	AtqPool    *pool = atq_pool_get(atq_server_find(query->server,
-													GetUserId()),
-									GetUserId(), &failure);
-
-	if (pool == NULL)
-		atq_failure_throw(failure, query->server);
-	return pool;
-}
-
 const char *const *
 atq_remoterows_params(const AtqQuery *query)
 {
@@ -76,7 +63,7 @@ atq_remoterows_params(const AtqQuery *query)
 AtqJob *
 atq_remoterows_job(const AtqQuery *query)
 {
-	AtqJob	   *job = atq_job_make(atq_remoterows_pool(query));
+	AtqJob	   *job = atq_job_make(atq_pool_named(query->server));
 	AtqStatement *statement = palloc0(sizeof(AtqStatement));
 
 	statement->sql = query->sql;
@@ -233,7 +220,7 @@ atq_remoterows_cursor(const AtqQuery *query, int fetch_size,
 	options.reader = &reader;
 	options.chunks[0] = atq_remoterows_make(query);
 	options.chunks[1] = atq_remoterows_make(query);
-	return atq_cursor_open(atq_remoterows_pool(query), &options, econtext);
+	return atq_cursor_open(atq_pool_named(query->server), &options, econtext);
 }
 
 static void

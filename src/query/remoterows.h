@@ -26,9 +26,6 @@ typedef struct AtqRemoteRows
 /* What a query's rows will be kept in; palloc'd, as what is taken later is. */
 extern AtqRemoteRows *atq_remoterows_make(const AtqQuery *query);
 
-/* The pool in which the current user asks the query's server. */
-extern struct AtqPool *atq_remoterows_pool(const AtqQuery *query);
-
 /* The query's parameters as text. */
 extern const char *const *atq_remoterows_params(const AtqQuery *query);
 

@@ -103,12 +103,6 @@ atq_job_make(AtqPool *pool)
 	return job;
 }
 
-bool
-atq_job_running(void)
-{
-	return run != NULL;
-}
-
 void
 atq_job_run(AtqJob **jobs, int n)
 {

@@ -108,9 +108,6 @@ extern void atq_job_release(struct AtqConn *conn);
  */
 extern bool atq_job_drain(struct AtqConn *conn, int ms);
 
-/* True in the midst of a run. */
-extern bool atq_job_running(void);
-
 /* How many jobs that write this process has begun. */
 extern uint64 atq_job_writes;
 

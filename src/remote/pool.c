@@ -120,6 +120,18 @@ atq_pool_get(Oid server, Oid user, AtqFailure **failure)
 	return pool;
 }
 
+AtqPool *
+atq_pool_named(const char *server)
+{
+	AtqFailure *failure = NULL;
+	AtqPool    *pool = atq_pool_get(atq_server_find(server, GetUserId()),
+									GetUserId(), &failure);
+
+	if (pool == NULL)
+		atq_failure_throw(failure, server);
+	return pool;
+}
+
 static void
 make_pools(void)
 {

@@ -105,6 +105,9 @@ typedef struct AtqPool
  */
 extern AtqPool *atq_pool_get(Oid server, Oid user, AtqFailure **failure);
 
+/* The same of the current user on a server by its name; throws the reason. */
+extern AtqPool *atq_pool_named(const char *server);
+
 /* Readies a pool for a run: options, and what is stale or dead closed. */
 extern void atq_pool_begin(AtqPool *pool);
 

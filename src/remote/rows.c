@@ -56,7 +56,6 @@ typedef struct ValueContext
 static char *make_statement(Relation rel, int nkeys,
 							const AttrNumber *columns, const Oid *types);
 static char *option_value(List *options, const char *name, char *missing);
-static AtqPool *get_pool(const char *server);
 static const char *const *make_params(const AtqRowsRequest *request);
 static void begin_rows(AtqJob *job);
 static AtqFailure *take_row(AtqJob *job, const PGresult *result, int row);
@@ -198,7 +197,7 @@ atq_rows_ask(const AtqRowsRequest *request)
 	AtqRemoteTable *table = request->table;
 	AtqRowsAnswer *answer = palloc0(sizeof(AtqRowsAnswer));
 	AtqStatement *statement = palloc(sizeof(AtqStatement));
-	AtqPool    *pool = get_pool(request->server);
+	AtqPool    *pool = atq_pool_named(request->server);
 
 	answer->mapping = pool->key.mapping;
 	answer->user = pool->key.user;
@@ -219,19 +218,6 @@ atq_rows_ask(const AtqRowsRequest *request)
 	answer->job->reader = &rows_reader;
 	answer->job->arg = answer;
 	return answer;
-}
-
-/* The current user's; throws the reason where there is none. */
-static AtqPool *
-get_pool(const char *server)
-{
-	AtqFailure *failure = NULL;
-	AtqPool    *pool = atq_pool_get(atq_server_find(server, GetUserId()),
-									GetUserId(), &failure);
-
-	if (pool == NULL)
-		atq_failure_throw(failure, server);
-	return pool;
 }
 
 /* Values of keys are written as they are for the wire. */
@@ -258,7 +244,7 @@ bool
 atq_rows_same(const AtqRowsAnswer *answer, const AtqRemoteTable *table,
 			  const char *server)
 {
-	const AtqPool *pool = get_pool(server);
+	const AtqPool *pool = atq_pool_named(server);
 
 	return pool->key.mapping == answer->mapping &&
 		pool->key.user == answer->user &&

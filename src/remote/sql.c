@@ -43,7 +43,6 @@ static char *get_server(FunctionCallInfo fcinfo);
 static char **get_texts(FunctionCallInfo fcinfo, int arg, const char *name,
 						int *n);
 static const Jsonb *get_params(FunctionCallInfo fcinfo, int arg);
-static AtqPool *get_pool(const char *server);
 static AtqJob *make_query(AtqPool *pool, const char *sql,
 						  const Jsonb *params, const AtqJobReader *reader);
 static void put_answers(FunctionCallInfo fcinfo, AtqJob **jobs,
@@ -74,7 +73,7 @@ atq_sql_gather(PG_FUNCTION_ARGS)
 	int			n;
 
 	InitMaterializedSRF(fcinfo, 0);
-	pool = get_pool(get_server(fcinfo));
+	pool = atq_pool_named(get_server(fcinfo));
 	queries = get_texts(fcinfo, 1, "queries", &n);
 	jobs = palloc(n * sizeof(AtqJob *));
 	for (int i = 0; i < n; i++)
@@ -101,7 +100,7 @@ atq_sql_gather_many(PG_FUNCTION_ARGS)
 	params = get_params(fcinfo, 2);
 	jobs = palloc(n * sizeof(AtqJob *));
 	for (int i = 0; i < n; i++)
-		jobs[i] = make_query(get_pool(servers[i]), query, params,
+		jobs[i] = make_query(atq_pool_named(servers[i]), query, params,
 							 &rows_reader);
 	atq_job_run(jobs, n);
 	put_answers(fcinfo, jobs, servers, n);
@@ -113,7 +112,7 @@ PG_FUNCTION_INFO_V1(atq_sql_scalar);
 Datum
 atq_sql_scalar(PG_FUNCTION_ARGS)
 {
-	AtqPool    *pool = get_pool(get_server(fcinfo));
+	AtqPool    *pool = atq_pool_named(get_server(fcinfo));
 	AtqJob	   *job = make_query(pool, get_text(fcinfo, 1, "query"),
 								 get_params(fcinfo, 2), &value_reader);
 	Answer	   *answer = job->arg;
@@ -134,7 +133,7 @@ PG_FUNCTION_INFO_V1(atq_sql_execute);
 Datum
 atq_sql_execute(PG_FUNCTION_ARGS)
 {
-	AtqPool    *pool = get_pool(get_server(fcinfo));
+	AtqPool    *pool = atq_pool_named(get_server(fcinfo));
 	int			n;
 	char	  **texts = get_texts(fcinfo, 1, "statements", &n);
 	AtqStatement *statements = palloc0((n + 1) * sizeof(AtqStatement));
@@ -269,18 +268,6 @@ static const Jsonb *
 get_params(FunctionCallInfo fcinfo, int arg)
 {
 	return PG_ARGISNULL(arg) ? NULL : PG_GETARG_JSONB_P(arg);
-}
-
-static AtqPool *
-get_pool(const char *server)
-{
-	AtqFailure *failure = NULL;
-	AtqPool    *pool = atq_pool_get(atq_server_find(server, GetUserId()),
-									GetUserId(), &failure);
-
-	if (pool == NULL)
-		atq_failure_throw(failure, server);
-	return pool;
 }
 
 /* ---- rows and values ---- */

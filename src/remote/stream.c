@@ -70,8 +70,6 @@ begin_stream(FunctionCallInfo fcinfo, FuncCallContext *context)
 	MemoryContext old = MemoryContextSwitchTo(context->multi_call_memory_ctx);
 	Stream	   *stream = palloc0(sizeof(Stream));
 	AtqCursorOptions options = {0};
-	AtqFailure *failure = NULL;
-	char	   *server;
 	AtqPool    *pool;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -81,11 +79,7 @@ begin_stream(FunctionCallInfo fcinfo, FuncCallContext *context)
 						PG_ARGISNULL(0) ? "server" : "query")));
 	options.fetch_size = PG_ARGISNULL(3) ? 1000 : PG_GETARG_INT32(3);
 	atq_cursor_check_size("fetch_size", options.fetch_size);
-	server = NameStr(*PG_GETARG_NAME(0));
-	pool = atq_pool_get(atq_server_find(server, GetUserId()), GetUserId(),
-						&failure);
-	if (pool == NULL)
-		atq_failure_throw(failure, server);
+	pool = atq_pool_named(NameStr(*PG_GETARG_NAME(0)));
 	stream->query.sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (!PG_ARGISNULL(2))
 		stream->query.params = atq_value_params(PG_GETARG_JSONB_P(2),
