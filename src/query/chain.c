@@ -17,6 +17,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "base/argument.h"
 #include "query/queryset.h"
 
 /* Functions of annotations that make one value of many rows. */
@@ -61,10 +62,7 @@ PG_FUNCTION_INFO_V1(atq_sql_queryset_using);
 Datum
 atq_sql_queryset_objects(PG_FUNCTION_ARGS)
 {
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("class must not be null")));
+	atq_require_arg(fcinfo, 0, "class");
 	return return_set(atq_queryset_make(PG_ARGISNULL(1) ? NULL :
 										text_to_cstring(PG_GETARG_TEXT_PP(1)),
 										text_to_cstring(PG_GETARG_TEXT_PP(0))));

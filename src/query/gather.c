@@ -19,12 +19,13 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "base/argument.h"
 #include "query/result.h"
 
 static Datum gather_lists(PG_FUNCTION_ARGS);
 static List *read_sets(ArrayType *array);
 static void put_answer(ReturnSetInfo *rsinfo, int ord,
-					   const AtqResult * result);
+					   const AtqResult *result);
 
 PG_FUNCTION_INFO_V1(atq_sql_queryset_gather_lists);
 
@@ -42,10 +43,7 @@ gather_lists(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("query sets must not be null")));
+	atq_require_arg(fcinfo, 0, "query sets");
 	foreach(lc, read_sets(PG_GETARG_ARRAYTYPE_P(0)))
 		results = lappend(results,
 						  atq_result_make_later(lfirst(lc),
@@ -86,7 +84,7 @@ read_sets(ArrayType *array)
 
 /* One row: number, rows or NULL, NULL or error. */
 static void
-put_answer(ReturnSetInfo *rsinfo, int ord, const AtqResult * result)
+put_answer(ReturnSetInfo *rsinfo, int ord, const AtqResult *result)
 {
 	bool		failed = result->failure != NULL;
 	Datum		values[3] = {Int32GetDatum(ord)};

@@ -64,7 +64,7 @@ AtqJob *
 atq_remoterows_job(const AtqQuery *query)
 {
 	AtqJob	   *job = atq_job_make(atq_pool_named(query->server));
-	AtqStatement *statement = palloc0(sizeof(AtqStatement));
+	AtqJobStatement *statement = palloc0(sizeof(AtqJobStatement));
 
 	statement->sql = query->sql;
 	statement->nparams = query->nparams;
@@ -209,7 +209,7 @@ atq_remoterows_cursor(const AtqQuery *query, int fetch_size,
 					  ExprContext *econtext)
 {
 	static const AtqCursorReader reader = {begin_chunk, take_chunk_row};
-	AtqStatement *statement = palloc0(sizeof(AtqStatement));
+	AtqJobStatement *statement = palloc0(sizeof(AtqJobStatement));
 	AtqCursorOptions options = {0};
 
 	statement->sql = query->sql;

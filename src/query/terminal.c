@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "base/argument.h"
 #include "query/run.h"
 #include "query/terminal.h"
 
@@ -25,7 +26,7 @@ typedef struct Found
 	MemoryContext context;
 	Jsonb	   *row;
 	int			n;
-}			Found;
+} Found;
 
 /* Rows by their keys, on their way into an object. */
 typedef struct Bulk
@@ -34,7 +35,7 @@ typedef struct Bulk
 	JsonbParseState *state;
 	int			nkeys;
 	char	   *keys[ATQ_MAX_KEYS]; /* names of the columns */
-}			Bulk;
+} Bulk;
 
 static Datum get(PG_FUNCTION_ARGS);
 static Datum first(PG_FUNCTION_ARGS);
@@ -57,18 +58,15 @@ static bool take_found(Jsonb *row, void *arg);
 static bool store_json(Jsonb *row, void *arg);
 static bool store_values(const Datum *values, const bool *nulls, void *arg);
 static Jsonb *key_condition(const Jsonb *keys);
-static void read_keys(const AtqQuery *query, Bulk * bulk);
+static void read_keys(const AtqQuery *query, Bulk *bulk);
 static bool take_bulk(Jsonb *row, void *arg);
-static char *key_text(const Bulk * bulk, const Jsonb *row);
+static char *key_text(const Bulk *bulk, const Jsonb *row);
 static JsonbValue *key_value(const Jsonb *row, const char *name);
 
 AtqQuerySet *
 atq_terminal_set(FunctionCallInfo fcinfo, int arg, bool copy)
 {
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("query set must not be null")));
+	atq_require_arg(fcinfo, arg, "query set");
 	if (copy)
 		return atq_queryset_read(PG_GETARG_JSONB_P_COPY(arg));
 	return ATQ_GETARG_QUERYSET(arg);
@@ -268,10 +266,7 @@ aggregate(PG_FUNCTION_ARGS)
 {
 	AtqQuerySet *set = atq_terminal_set(fcinfo, 0, false);
 
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("aggregates must not be null")));
+	atq_require_arg(fcinfo, 1, "aggregates");
 	PG_RETURN_JSONB_P(find_rows(atq_query_aggregate(set, PG_GETARG_JSONB_P(1))).row);
 }
 
@@ -395,7 +390,7 @@ key_condition(const Jsonb *keys)
 }
 
 static void
-read_keys(const AtqQuery *query, Bulk * bulk)
+read_keys(const AtqQuery *query, Bulk *bulk)
 {
 	const AtqQueryModel *model = query->model;
 
@@ -432,7 +427,7 @@ take_bulk(Jsonb *row, void *arg)
 
 /* A key of several columns goes as a list. */
 static char *
-key_text(const Bulk * bulk, const Jsonb *row)
+key_text(const Bulk *bulk, const Jsonb *row)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue *value;

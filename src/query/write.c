@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/argument.h"
 #include "query/queryset.h"
 #include "query/run.h"
 #include "query/statement.h"
@@ -44,7 +45,6 @@ static Bitmapset *to_update(const AtqQueryModel *model,
 							const AtqObject *object);
 static void refuse_missing(const AtqQueryModel *model,
 						   const AtqObject *object) atq_noreturn;
-static void require_arg(FunctionCallInfo fcinfo, int arg, const char *name);
 
 PG_FUNCTION_INFO_V1(atq_sql_queryset_create);
 
@@ -84,7 +84,7 @@ update(FunctionCallInfo fcinfo)
 	AtqQueryModel *model;
 	const Jsonb *values;
 
-	require_arg(fcinfo, 0, "qs");
+	atq_require_arg(fcinfo, 0, "qs");
 	(void) atq_write_object(fcinfo, 1, "values");
 	set = ATQ_GETARG_QUERYSET(0);
 	model = atq_query_model_open(set->orm, set->class_name, RowExclusiveLock);
@@ -106,7 +106,7 @@ delete(FunctionCallInfo fcinfo)
 {
 	AtqQuery   *query;
 
-	require_arg(fcinfo, 0, "qs");
+	atq_require_arg(fcinfo, 0, "qs");
 	query = atq_query_compile(ATQ_GETARG_QUERYSET(0), ATQ_QUERY_DELETE);
 	PG_RETURN_INT64((int64) atq_query_execute(query));
 }
@@ -311,7 +311,7 @@ atq_write_open(FunctionCallInfo fcinfo, int orm_arg)
 {
 	AtqQueryModel *model;
 
-	require_arg(fcinfo, 0, "class");
+	atq_require_arg(fcinfo, 0, "class");
 	model = atq_query_model_open(PG_ARGISNULL(orm_arg) ? NULL :
 								 text_to_cstring(PG_GETARG_TEXT_PP(orm_arg)),
 								 text_to_cstring(PG_GETARG_TEXT_PP(0)),
@@ -372,21 +372,12 @@ atq_write_require_values(const AtqQueryModel *model, const AtqObject *object,
 						model->model->class_name)));
 }
 
-static void
-require_arg(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-}
-
 JsonbContainer *
 atq_write_object(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	Jsonb	   *json;
 
-	require_arg(fcinfo, arg, name);
+	atq_require_arg(fcinfo, arg, name);
 	json = PG_GETARG_JSONB_P(arg);
 	if (!JB_ROOT_IS_OBJECT(json))
 		ereport(ERROR,
@@ -400,7 +391,7 @@ atq_write_list(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	Jsonb	   *json;
 
-	require_arg(fcinfo, arg, name);
+	atq_require_arg(fcinfo, arg, name);
 	json = PG_GETARG_JSONB_P(arg);
 	if (!JB_ROOT_IS_ARRAY(json) || JB_ROOT_IS_SCALAR(json))
 		ereport(ERROR,

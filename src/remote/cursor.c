@@ -31,7 +31,7 @@ struct AtqCursor
 {
 	AtqJob	   *job;			/* of the chunk that comes next */
 	AtqCursorOptions options;
-	AtqStatement statements[4];
+	AtqJobStatement statements[4];
 	MemoryContext contexts[2];	/* of the chunks */
 	int			current;		/* whose rows are taken */
 	int			nrows;			/* in it */
@@ -91,8 +91,8 @@ atq_cursor_open(AtqPool *pool, const AtqCursorOptions *options,
 static int
 make_statements(AtqCursor *cursor)
 {
-	const AtqStatement *query = cursor->options.query;
-	AtqStatement *statements = cursor->statements;
+	const AtqJobStatement *query = cursor->options.query;
+	AtqJobStatement *statements = cursor->statements;
 	int			n = 0;
 
 	statements[n++].sql = "BEGIN READ ONLY";

@@ -26,7 +26,7 @@ typedef struct AtqCursorReader
 
 typedef struct AtqCursorOptions
 {
-	const AtqStatement *query;
+	const AtqJobStatement *query;
 	int			fetch_size;
 	bool		users;			/* the query is users' own words */
 	const AtqCursorReader *reader;

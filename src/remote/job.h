@@ -18,12 +18,12 @@
 
 #include "remote/failure.h"
 
-typedef struct AtqStatement
+typedef struct AtqJobStatement
 {
 	const char *sql;
 	int			nparams;
 	const char *const *params;	/* in text form; NULL is NULL */
-} AtqStatement;
+} AtqJobStatement;
 
 typedef enum AtqJobState
 {
@@ -53,7 +53,7 @@ struct AtqJob
 	/* What the caller sets. */
 	struct AtqPool *pool;
 	int			nstatements;
-	const AtqStatement *statements;
+	const AtqJobStatement *statements;
 	const AtqJobReader *reader; /* or NULL */
 	void	   *arg;
 	bool		write;			/* is not sent twice, nor beside others */

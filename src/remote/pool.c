@@ -53,7 +53,7 @@
 #define CANCEL_MS		50
 #define NO_CANCEL_MS	1000
 
-static const AtqStatement own_statements[ATQ_OWN_JOBS] = {
+static const AtqJobStatement own_statements[ATQ_OWN_JOBS] = {
 	[ATQ_OWN_ROLLBACK] = {"ROLLBACK"},
 	[ATQ_OWN_RESET] = {"DISCARD ALL"},
 	/* As postgres_fdw does, and nothing is written but by execute(). */
@@ -638,7 +638,7 @@ atq_conn_send(AtqConn *conn, AtqJob *job)
 	conn->dirty |= job->users;
 	for (int i = 0; i < job->nstatements; i++)
 	{
-		const AtqStatement *statement = &job->statements[i];
+		const AtqJobStatement *statement = &job->statements[i];
 
 		if (!PQsendQueryParams(conn->pg, statement->sql, statement->nparams,
 							   NULL, statement->params, NULL, NULL, 0))

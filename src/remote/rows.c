@@ -196,7 +196,7 @@ atq_rows_ask(const AtqRowsRequest *request)
 {
 	AtqRemoteTable *table = request->table;
 	AtqRowsAnswer *answer = palloc0(sizeof(AtqRowsAnswer));
-	AtqStatement *statement = palloc(sizeof(AtqStatement));
+	AtqJobStatement *statement = palloc(sizeof(AtqJobStatement));
 	AtqPool    *pool = atq_pool_named(request->server);
 
 	answer->mapping = pool->key.mapping;

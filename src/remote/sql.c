@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 
+#include "base/argument.h"
 #include "remote/pool.h"
 #include "remote/value.h"
 
@@ -38,7 +39,6 @@ typedef struct Counts
 	int64	   *rows;
 } Counts;
 
-static char *get_text(FunctionCallInfo fcinfo, int arg, const char *name);
 static char *get_server(FunctionCallInfo fcinfo);
 static char **get_texts(FunctionCallInfo fcinfo, int arg, const char *name,
 						int *n);
@@ -52,7 +52,7 @@ static AtqFailure *take_row(AtqJob *job, const PGresult *result, int row);
 static AtqFailure *take_value(AtqJob *job, const PGresult *result, int row);
 static void check_statement(const char *sql);
 static const char *skip_space(const char *sql);
-static void run_transaction(AtqPool *pool, AtqStatement *statements, int n,
+static void run_transaction(AtqPool *pool, AtqJobStatement *statements, int n,
 							int64 *counts);
 static void commit(AtqJob *job);
 static AtqFailure *take_count(AtqJob *job, const PGresult *result);
@@ -96,7 +96,7 @@ atq_sql_gather_many(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	servers = get_texts(fcinfo, 0, "servers", &n);
-	query = get_text(fcinfo, 1, "query");
+	query = atq_text_arg(fcinfo, 1, "query");
 	params = get_params(fcinfo, 2);
 	jobs = palloc(n * sizeof(AtqJob *));
 	for (int i = 0; i < n; i++)
@@ -113,7 +113,7 @@ Datum
 atq_sql_scalar(PG_FUNCTION_ARGS)
 {
 	AtqPool    *pool = atq_pool_named(get_server(fcinfo));
-	AtqJob	   *job = make_query(pool, get_text(fcinfo, 1, "query"),
+	AtqJob	   *job = make_query(pool, atq_text_arg(fcinfo, 1, "query"),
 								 get_params(fcinfo, 2), &value_reader);
 	Answer	   *answer = job->arg;
 	JsonbValue *value;
@@ -136,7 +136,7 @@ atq_sql_execute(PG_FUNCTION_ARGS)
 	AtqPool    *pool = atq_pool_named(get_server(fcinfo));
 	int			n;
 	char	  **texts = get_texts(fcinfo, 1, "statements", &n);
-	AtqStatement *statements = palloc0((n + 1) * sizeof(AtqStatement));
+	AtqJobStatement *statements = palloc0((n + 1) * sizeof(AtqJobStatement));
 	int64	   *counts = palloc0((n + 1) * sizeof(int64));
 	const Jsonb *params = PG_NARGS() > 2 ? get_params(fcinfo, 2) : NULL;
 
@@ -208,24 +208,11 @@ atq_sql_check_servers(PG_FUNCTION_ARGS)
 
 /* ---- arguments ---- */
 
-static char *
-get_text(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
-}
-
 /* The first argument: a server's name. */
 static char *
 get_server(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("server must not be null")));
+	atq_require_arg(fcinfo, 0, "server");
 	return NameStr(*PG_GETARG_NAME(0));
 }
 
@@ -239,10 +226,7 @@ get_texts(FunctionCallInfo fcinfo, int arg, const char *name, int *n)
 	char	  **texts;
 	bool		is_name;
 
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
+	atq_require_arg(fcinfo, arg, name);
 	array = PG_GETARG_ARRAYTYPE_P(arg);
 	is_name = ARR_ELEMTYPE(array) == NAMEOID;
 	if (is_name)
@@ -277,7 +261,7 @@ make_query(AtqPool *pool, const char *sql, const Jsonb *params,
 		   const AtqJobReader *reader)
 {
 	AtqJob	   *job = atq_job_make(pool);
-	AtqStatement *statement = palloc0(sizeof(AtqStatement));
+	AtqJobStatement *statement = palloc0(sizeof(AtqJobStatement));
 
 	statement->sql = sql;
 	statement->params = atq_value_params(params, &statement->nparams);
@@ -415,7 +399,7 @@ skip_space(const char *sql)
  * is lost before has changed nothing.
  */
 static void
-run_transaction(AtqPool *pool, AtqStatement *statements, int n,
+run_transaction(AtqPool *pool, AtqJobStatement *statements, int n,
 				int64 *counts)
 {
 	AtqJob	   *job = atq_job_make(pool);
@@ -443,7 +427,7 @@ run_transaction(AtqPool *pool, AtqStatement *statements, int n,
 static void
 commit(AtqJob *job)
 {
-	static const AtqStatement statement = {"COMMIT"};
+	static const AtqJobStatement statement = {"COMMIT"};
 	char	   *server = job->pool->login->server_name;
 
 	job->statements = &statement;

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "base/argument.h"
 #include "remote/cursor.h"
 #include "remote/pool.h"
 #include "remote/value.h"
@@ -27,7 +28,7 @@ typedef struct Chunk
 typedef struct Stream
 {
 	AtqCursor  *cursor;
-	AtqStatement query;
+	AtqJobStatement query;
 	Chunk		chunks[2];
 	Chunk	   *current;		/* whose rows are taken, or NULL */
 	int			next;			/* row in it */
@@ -72,15 +73,11 @@ begin_stream(FunctionCallInfo fcinfo, FuncCallContext *context)
 	AtqCursorOptions options = {0};
 	AtqPool    *pool;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null",
-						PG_ARGISNULL(0) ? "server" : "query")));
+	atq_require_arg(fcinfo, 0, "server");
+	stream->query.sql = atq_text_arg(fcinfo, 1, "query");
 	options.fetch_size = PG_ARGISNULL(3) ? 1000 : PG_GETARG_INT32(3);
 	atq_cursor_check_size("fetch_size", options.fetch_size);
 	pool = atq_pool_named(NameStr(*PG_GETARG_NAME(0)));
-	stream->query.sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (!PG_ARGISNULL(2))
 		stream->query.params = atq_value_params(PG_GETARG_JSONB_P(2),
 												&stream->query.nparams);

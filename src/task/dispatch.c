@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/argument.h"
 #include "store/home.h"
 #include "store/notice.h"
 #include "task/dispatch.h"
@@ -229,10 +230,7 @@ atq_sql_dispatch(PG_FUNCTION_ARGS)
 	AtqDispatch *dispatch;
 	int64		id;
 
-	if (PG_ARGISNULL(ARG_ARGS))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("args must not be null")));
+	atq_require_arg(fcinfo, ARG_ARGS, "args");
 	dispatch = atq_dispatch_begin(name, &options);
 	id = atq_dispatch_task(dispatch, ATQ_GETARG_MSGPACK(ARG_ARGS));
 	atq_dispatch_end(dispatch);
@@ -254,10 +252,7 @@ atq_sql_dispatch_many(PG_FUNCTION_ARGS)
 	bool		isnull;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	if (PG_ARGISNULL(ARG_ARGS))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("args must not be null")));
+	atq_require_arg(fcinfo, ARG_ARGS, "args");
 	array = PG_GETARG_ARRAYTYPE_P(ARG_ARGS);
 	dispatch = atq_dispatch_begin(name, &options);
 	iterator = array_create_iterator(array, 0, NULL);
@@ -285,10 +280,7 @@ static char *
 read_options(FunctionCallInfo fcinfo, AtqDispatchOptions *options)
 {
 	atq_dispatch_defaults(options);
-	if (PG_ARGISNULL(ARG_TASK))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("task must not be null")));
+	atq_require_arg(fcinfo, ARG_TASK, "task");
 	if (!PG_ARGISNULL(ARG_QUEUE))
 		options->queue = text_to_cstring(PG_GETARG_TEXT_PP(ARG_QUEUE));
 	options->run_at = read_run_at(fcinfo);

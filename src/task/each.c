@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "base/argument.h"
 #include "query/remoterows.h"
 #include "task/dispatch.h"
 #include "wire/reference.h"
@@ -93,12 +94,7 @@ check_nulls(FunctionCallInfo fcinfo)
 	static const char *const names[] = {"task", "qs", "parameter", "args"};
 
 	for (int i = 0; i < lengthof(names); i++)
-	{
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", names[i])));
-	}
+		atq_require_arg(fcinfo, i, names[i]);
 }
 
 /*

@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/argument.h"
 #include "base/compat.h"
 #include "store/registry.h"
 #include "task/dispatch.h"
@@ -71,10 +72,7 @@ atq_sql_dispatch_payload(PG_FUNCTION_ARGS)
 	char	   *name;
 	int64		id;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("payload must not be null")));
+	atq_require_arg(fcinfo, 0, "payload");
 	span = atq_type_check_bytea(PG_GETARG_DATUM(0));
 	visit_map(span, "outermost value", read_part, &payload);
 	if (payload.class_name.data == NULL)

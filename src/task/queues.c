@@ -30,10 +30,10 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
+#include "base/argument.h"
 #include "base/compat.h"
 #include "store/storage.h"
 
-static char *get_name(FunctionCallInfo fcinfo);
 static int32 find_queue(const char *name);
 static void deny_queue(const char *name, Oid owner) atq_noreturn;
 static void miss_queue(const char *name) atq_noreturn;
@@ -54,7 +54,7 @@ atq_sql_create_queue(PG_FUNCTION_ARGS)
 	uint64		n;
 
 	PreventCommandIfReadOnly("create_queue()");
-	name = get_name(fcinfo);
+	name = atq_text_arg(fcinfo, 0, "name");
 	atq_registry_check_name("queue", name);
 	if (!PG_ARGISNULL(2) && PG_GETARG_INT32(2) < 1)
 		ereport(ERROR,
@@ -89,7 +89,7 @@ Datum
 atq_sql_pause_queue(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("pause_queue()");
-	set_paused(get_name(fcinfo), true);
+	set_paused(atq_text_arg(fcinfo, 0, "name"), true);
 	PG_RETURN_VOID();
 }
 
@@ -99,7 +99,7 @@ Datum
 atq_sql_resume_queue(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("resume_queue()");
-	set_paused(get_name(fcinfo), false);
+	set_paused(atq_text_arg(fcinfo, 0, "name"), false);
 	PG_RETURN_VOID();
 }
 
@@ -140,7 +140,7 @@ atq_sql_drop_queue(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("cannot drop a queue in a transaction that keeps its snapshot"),
 				 errhint("Call drop_queue() in a READ COMMITTED transaction.")));
-	name = get_name(fcinfo);
+	name = atq_text_arg(fcinfo, 0, "name");
 	id = find_queue(name);
 	atq_registry_queue_lock(id, AccessExclusiveLock);
 	if (atq_registry_queue(id) == NULL)
@@ -225,7 +225,7 @@ atq_sql_purge_queue(PG_FUNCTION_ARGS)
 	AtqSpi		spi;
 
 	PreventCommandIfReadOnly("purge_queue()");
-	values[0] = Int32GetDatum(find_queue(get_name(fcinfo)));
+	values[0] = Int32GetDatum(find_queue(atq_text_arg(fcinfo, 0, "name")));
 	values[1] = BoolGetDatum(!PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
 	atq_spi_begin(&spi);
 	atq_spi_run(&plan,
@@ -245,17 +245,6 @@ atq_sql_purge_queue(PG_FUNCTION_ARGS)
 										SPI_tuptable->tupdesc, 1, &isnull));
 	atq_spi_end(&spi);
 	PG_RETURN_INT64(count);
-}
-
-/* The first argument of each function. */
-static char *
-get_name(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("name must not be null")));
-	return text_to_cstring(PG_GETARG_TEXT_PP(0));
 }
 
 /*

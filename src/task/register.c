@@ -33,6 +33,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "base/argument.h"
 #include "base/compat.h"
 #include "base/lane.h"
 #include "remote/option.h"
@@ -71,7 +72,6 @@ static const char *const orms[] = {"sqlalchemy", "django", "tortoise",
 static const char *const locks[] = {"share", "update", NULL};
 static const char *const missing_words[] = {"null", "error", "discard", NULL};
 
-static void require_arg(FunctionCallInfo fcinfo, int arg, const char *name);
 static char *get_text_arg(FunctionCallInfo fcinfo, int arg,
 						  const char *missing);
 static void check_choice(const char *what, const char *value,
@@ -105,8 +105,8 @@ atq_sql_register_handler(PG_FUNCTION_ARGS)
 	Oid			role;
 
 	PreventCommandIfReadOnly("register_handler()");
-	require_arg(fcinfo, HANDLER_NAME, "name");
-	require_arg(fcinfo, HANDLER_FUNCTION, "function");
+	atq_require_arg(fcinfo, HANDLER_NAME, "name");
+	atq_require_arg(fcinfo, HANDLER_FUNCTION, "function");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(HANDLER_NAME));
 	atq_registry_check_name("handler", name);
 	role = get_run_as(fcinfo);
@@ -322,8 +322,7 @@ atq_sql_unregister_handler(PG_FUNCTION_ARGS)
 	uint64		n;
 
 	PreventCommandIfReadOnly("unregister_handler()");
-	require_arg(fcinfo, 0, "name");
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	name = atq_text_arg(fcinfo, 0, "name");
 	values[0] = PG_GETARG_DATUM(0);
 	values[1] = ObjectIdGetDatum(GetUserId());
 	atq_spi_begin(&spi);
@@ -425,9 +424,8 @@ get_grantee(FunctionCallInfo fcinfo, char **name)
 	Oid			owner;
 	char	   *role;
 
-	require_arg(fcinfo, 0, "handler");
-	require_arg(fcinfo, 1, "role");
-	*name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	*name = atq_text_arg(fcinfo, 0, "handler");
+	atq_require_arg(fcinfo, 1, "role");
 	owner = get_handler_role(*name);
 	if (!has_privs_of_role(GetUserId(), owner))
 		deny_handler(*name, owner);
@@ -452,8 +450,8 @@ atq_sql_register_model(PG_FUNCTION_ARGS)
 	uint64		n;
 
 	PreventCommandIfReadOnly("register_model()");
-	require_arg(fcinfo, MODEL_CLASS, "class");
-	require_arg(fcinfo, MODEL_RELATION, "relation");
+	atq_require_arg(fcinfo, MODEL_CLASS, "class");
+	atq_require_arg(fcinfo, MODEL_RELATION, "relation");
 	model.class_name = text_to_cstring(PG_GETARG_TEXT_PP(MODEL_CLASS));
 	atq_registry_check_name("class", model.class_name);
 	model.orm = get_text_arg(fcinfo, MODEL_ORM, DEFAULT_ORM);
@@ -608,8 +606,7 @@ atq_sql_unregister_model(PG_FUNCTION_ARGS)
 	uint64		n;
 
 	PreventCommandIfReadOnly("unregister_model()");
-	require_arg(fcinfo, 0, "class");
-	class_name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	class_name = atq_text_arg(fcinfo, 0, "class");
 	orm = get_text_arg(fcinfo, 1, DEFAULT_ORM);
 	check_choice("orm", orm, orms);
 	values[0] = CStringGetTextDatum(orm);
@@ -646,15 +643,6 @@ deny_model(const char *orm, const char *class_name)
 			 errmsg("permission denied for model \"%s\" of %s", class_name,
 					orm),
 			 errdetail("Another role has registered it.")));
-}
-
-static void
-require_arg(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
 }
 
 /* A copy of a text argument, or of what it means when it is missing. */
