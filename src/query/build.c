@@ -23,7 +23,7 @@
 #include "store/trust.h"
 
 static AtqSource *make_table(AtqScope *scope, Relation rel,
-							const char *class_name);
+							 const char *class_name);
 static const char *class_of(Relation rel);
 static void check_server(const AtqBuild *build, const AtqModel *model,
 						 Relation rel);
@@ -45,7 +45,7 @@ static const AtqAnnotation *find_annotation(const AtqSource *table,
 static List *extra_names(const AtqSource *table);
 static int	model_key(Relation rel, AttrNumber *keys);
 
-char **
+char	  **
 atq_build_split(const char *path, int *n)
 {
 	int			max = strlen(path) / 3 + 1;

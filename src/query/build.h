@@ -77,7 +77,7 @@ typedef struct AtqExpression
 typedef struct AtqPath
 {
 	List	   *columns;		/* of AtqExpression *: several of a key */
-	AtqSource   *table;			/* of a relation to many rows, where the .. */
+	AtqSource  *table;			/* of a relation to many rows, where the .. */
 	AtqFieldRelation *many;		/* .. path leaves the FROM clause, else NULL */
 	int			used;			/* names that this took */
 } AtqPath;
@@ -119,7 +119,7 @@ extern AtqScope *atq_build_related(AtqSource *table,
 
 /* The table that a relation to one row leads to, joined once. */
 extern AtqSource *atq_build_join(AtqSource *table,
-								const AtqFieldRelation *relation);
+								 const AtqFieldRelation *relation);
 
 /* " AND "-joined equalities of the relation's columns. */
 extern char *atq_build_join_condition(const AtqSource *table);

@@ -188,7 +188,7 @@ finish(AtqBuild *build, char *sql, const AtqSelect *select)
 		query->column_types = palloc(Max(query->ncolumns, 1) * sizeof(Oid));
 		foreach(lc, select->expressions)
 			query->column_types[foreach_current_index(lc)] =
-				((AtqExpression *) lfirst(lc))->type;
+			((AtqExpression *) lfirst(lc))->type;
 	}
 	foreach(lc, build->opened)
 		relation_close(lfirst(lc), NoLock);
@@ -266,7 +266,7 @@ order_clause(AtqScope *scope, const AtqQuerySet *set, AtqSelect *select)
 			name++;
 		if (strcmp(name, "?") == 0)
 			columns = list_make1(atq_build_text("pg_catalog.random()",
-												 FLOAT8OID));
+												FLOAT8OID));
 		else
 			columns = atq_build_columns(scope->root, name);
 		foreach(column, columns)
@@ -348,7 +348,7 @@ compile_count(const AtqQuerySet *set)
 	atq_select_begin(&count, scope);
 	atq_select_begin(&inner, scope);
 	(void) atq_select_expression(&count,
-							 atq_build_text("pg_catalog.count(*)", INT8OID));
+								 atq_build_text("pg_catalog.count(*)", INT8OID));
 	if (!is_restricted(set))
 	{
 		char	   *rest = tail(build, scope, set, NULL, false);
@@ -452,9 +452,9 @@ atq_query_aggregate(const AtqQuerySet *set, const Jsonb *aggregates)
 		annotation.expression = &part;
 		output->parts = lappend(output->parts,
 								atq_select_column(&select,
-											  aggregate_one(build, scope, set,
-															&annotation),
-											  annotation.name));
+												  aggregate_one(build, scope, set,
+																&annotation),
+												  annotation.name));
 	}
 	where = set_condition(scope, set);
 	query = finish(build, psprintf("SELECT %s FROM %s%s%s", select.sql.data,
@@ -729,7 +729,7 @@ atq_query_prefetch(const AtqQuery *parent, const AtqPrefetch *prefetch,
 	atq_select_columns(&select, output, scope->root, NULL);
 	prefetches = atq_select_prefetches(&select, prefetch->nested);
 	(void) atq_select_expression(&select, atq_build_text("asynctasq_key.ord",
-													  INT8OID));
+														 INT8OID));
 	keys = prefetch_keys(build, prefetch, arrays);
 	query = finish(build, psprintf("SELECT %s FROM %s JOIN %s ON %s ORDER BY asynctasq_key.ord%s",
 								   select.sql.data, keys,
@@ -774,7 +774,7 @@ prefetch_condition(AtqSource *table, const AtqPrefetch *prefetch)
 	{
 		AtqExpression *column = atq_build_column(table, relation->to[i]);
 		AtqExpression *key = atq_build_text(psprintf("asynctasq_key.k%d", i + 1),
-											 prefetch->types[i]);
+											prefetch->types[i]);
 		AtqExpression *left = relation->forward ? column : key;
 		AtqExpression *right = relation->forward ? key : column;
 

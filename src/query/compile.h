@@ -35,8 +35,8 @@ typedef struct AtqOutput
 typedef struct AtqPrefetch
 {
 	const AtqFieldRelation *relation;	/* its name is that in the object */
-	int			columns[ATQ_MAX_KEYS];	/* of the result, from 0: the values it is
-										 * joined by */
+	int			columns[ATQ_MAX_KEYS];	/* of the result, from 0: the values
+										 * it is joined by */
 	Oid			types[ATQ_MAX_KEYS];	/* .. and their types */
 	List	   *nested;			/* of char *: prefetch_related of its rows */
 } AtqPrefetch;
@@ -44,9 +44,9 @@ typedef struct AtqPrefetch
 typedef enum AtqQueryPurpose
 {
 	ATQ_QUERY_OBJECTS,			/* rows in the form that the set says */
-	ATQ_QUERY_ROWS,				/* a column for each attribute of the relation,
-								 * NULL where it is dropped or left out by
-								 * only() or defer() */
+	ATQ_QUERY_ROWS,				/* a column for each attribute of the
+								 * relation, NULL where it is dropped or left
+								 * out by only() or defer() */
 	ATQ_QUERY_KEYS,				/* the key's columns */
 	ATQ_QUERY_COUNT,			/* one row: the number */
 	ATQ_QUERY_EXISTS,			/* one row: true or false */

@@ -72,7 +72,7 @@ atq_build_conditions(AtqSource *table, List *conditions, bool having)
 	foreach(lc, conditions)
 	{
 		Members		members = {NIL, NIL};
-		AtqCondition	condition;
+		AtqCondition condition;
 
 		gather(table, lfirst(lc), &members,
 			   table->scope->grouped ? &having : NULL);
@@ -179,8 +179,8 @@ any_of(AtqSource *table, const JsonbValue *list)
 static AtqCondition *
 none_of(AtqSource *table, const JsonbValue *value)
 {
-	AtqCondition  *result = palloc0(sizeof(AtqCondition));
-	AtqCondition	condition = all_in(table, value);
+	AtqCondition *result = palloc0(sizeof(AtqCondition));
+	AtqCondition condition = all_in(table, value);
 
 	if (condition.sql == NULL)
 		return result;
@@ -205,14 +205,14 @@ all_in(AtqSource *table, const JsonbValue *value)
 static AtqCondition
 all_of(AtqSource *table, Members *members)
 {
-	AtqCondition	result = {NULL, false};
+	AtqCondition result = {NULL, false};
 	List	   *groups = NIL;
 	ListCell   *lc;
 
 	foreach(lc, members->lookups)
 	{
-		AtqLookup	   *lookup = lfirst(lc);
-		AtqCondition	condition;
+		AtqLookup  *lookup = lfirst(lc);
+		AtqCondition condition;
 
 		lookup->path = atq_build_path(table, lookup->names, lookup->n);
 		lookup->names += lookup->path.used;
@@ -231,7 +231,7 @@ all_of(AtqSource *table, Members *members)
 		add(&result, exists(lfirst(lc)), false);
 	foreach(lc, members->others)
 	{
-		AtqCondition  *other = lfirst(lc);
+		AtqCondition *other = lfirst(lc);
 
 		add(&result, other->sql, other->nullable);
 	}
@@ -251,7 +251,7 @@ add(AtqCondition *to, const char *sql, bool nullable)
 static AtqLookup *
 make_lookup(const char *text, const JsonbValue *value)
 {
-	AtqLookup	   *lookup = palloc0(sizeof(AtqLookup));
+	AtqLookup  *lookup = palloc0(sizeof(AtqLookup));
 
 	lookup->text = pstrdup(text);
 	lookup->names = atq_build_split(text, &lookup->n);
@@ -360,13 +360,13 @@ exists(const Group *group)
 {
 	AtqScope   *scope = atq_build_related(group->table, group->relation);
 	Members		members = {NIL, NIL};
-	AtqCondition	condition;
+	AtqCondition condition;
 	ListCell   *lc;
 
 	foreach(lc, group->lookups)
 	{
-		AtqLookup	   *lookup = lfirst(lc);
-		AtqLookup	   *inner = palloc(sizeof(AtqLookup));
+		AtqLookup  *lookup = lfirst(lc);
+		AtqLookup  *inner = palloc(sizeof(AtqLookup));
 
 		*inner = *lookup;
 		if (lookup->n == 0 || is_about_key(scope->root->rel, lookup->names[0]))

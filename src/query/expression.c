@@ -426,7 +426,7 @@ operation_type(const char *name, const AtqExpression *left,
 			   const AtqExpression *right, const char *field)
 {
 	List	   *names = list_make2(makeString("pg_catalog"),
-								  makeString((char *) name));
+								   makeString((char *) name));
 	HeapTuple	tuple = oper(NULL, names, getBaseType(left->type),
 							 getBaseType(right->type), true, -1);
 	Oid			type;
@@ -457,6 +457,7 @@ leads_to_many(AtqSource *table, const Call *call, AtqPath *path, char ***names,
 		return false;
 	text = pnstrdup(call->argument.val.string.val,
 					call->argument.val.string.len);
+
 	if (strcmp(text, "*") == 0)
 		return false;
 	*names = atq_build_split(text, n);
@@ -576,7 +577,7 @@ static Oid
 aggregate_type(const Call *call, Oid argument)
 {
 	List	   *names = list_make2(makeString("pg_catalog"),
-								  makeString((char *) call->aggregate->function));
+								   makeString((char *) call->aggregate->function));
 	Oid			function;
 	Oid			type;
 	bool		is_set;

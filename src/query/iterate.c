@@ -41,15 +41,15 @@ typedef struct Iteration
 	AtqResult  *result;			/* the chunk */
 	int			next;			/* row in it */
 	bool		last;			/* no chunk comes after it */
-}			Iteration;
+} Iteration;
 
 static Datum begin(PG_FUNCTION_ARGS);
-static void open_portal(Iteration * iteration, ExprContext *econtext);
+static void open_portal(Iteration *iteration, ExprContext *econtext);
 static Datum next_chunk(PG_FUNCTION_ARGS);
-static void check_model(Iteration * iteration);
-static void fetch_here(Iteration * iteration);
-static void fetch_there(Iteration * iteration);
-static void end(Iteration * iteration, ExprContext *econtext);
+static void check_model(Iteration *iteration);
+static void fetch_here(Iteration *iteration);
+static void fetch_there(Iteration *iteration);
+static void end(Iteration *iteration, ExprContext *econtext);
 static void close_portal(Datum arg);
 
 PG_FUNCTION_INFO_V1(atq_sql_queryset_iterate);
@@ -110,7 +110,7 @@ begin(PG_FUNCTION_ARGS)
 }
 
 static void
-open_portal(Iteration * iteration, ExprContext *econtext)
+open_portal(Iteration *iteration, ExprContext *econtext)
 {
 	const AtqQuery *query = iteration->query;
 	ParamListInfo params = atq_query_params(query);
@@ -155,7 +155,7 @@ next_chunk(PG_FUNCTION_ARGS)
 
 /* The model lasts until the next chunk. */
 static void
-check_model(Iteration * iteration)
+check_model(Iteration *iteration)
 {
 	AtqQueryModel *model = atq_query_model_open(iteration->set->orm,
 												iteration->set->class_name,
@@ -172,7 +172,7 @@ check_model(Iteration * iteration)
 }
 
 static void
-fetch_here(Iteration * iteration)
+fetch_here(Iteration *iteration)
 {
 	Portal		portal = SPI_cursor_find(iteration->portal);
 
@@ -186,7 +186,7 @@ fetch_here(Iteration * iteration)
 }
 
 static void
-fetch_there(Iteration * iteration)
+fetch_there(Iteration *iteration)
 {
 	AtqRemoteRows *rows = atq_cursor_next(iteration->cursor);
 
@@ -195,7 +195,7 @@ fetch_there(Iteration * iteration)
 }
 
 static void
-end(Iteration * iteration, ExprContext *econtext)
+end(Iteration *iteration, ExprContext *econtext)
 {
 	if (iteration->portal == NULL)
 	{

@@ -81,7 +81,7 @@ static AtqExpression *transform(AtqBuild *build, const AtqLookup *lookup,
 								const char *name);
 static char *local_time(AtqBuild *build, const AtqExpression *operand);
 static AtqCondition compare(AtqSource *table, const AtqLookup *lookup,
-						 const AtqExpression *left, LookupKind kind);
+							const AtqExpression *left, LookupKind kind);
 static char *compare_year(AtqBuild *build, const AtqLookup *lookup,
 						  const AtqExpression *left, LookupKind kind);
 static char *year_bound(AtqBuild *build, const AtqLookup *lookup,
@@ -119,7 +119,7 @@ atq_build_lookup(AtqLookup *lookup)
 	const AtqExpression *left = linitial(lookup->path.columns);
 	int			i = 0;
 	LookupKind	kind;
-	AtqCondition	condition;
+	AtqCondition condition;
 
 	if (list_length(lookup->path.columns) > 1)
 		return compare_key(lookup->path.table, lookup);
@@ -267,7 +267,7 @@ compare(AtqSource *table, const AtqLookup *lookup, const AtqExpression *left,
 {
 	AtqBuild   *build = table->scope->build;
 	const JsonbValue *value = &lookup->value;
-	AtqCondition	condition = {NULL, left->nullable};
+	AtqCondition condition = {NULL, left->nullable};
 
 	if (kind == LOOKUP_ISNULL ||
 		(value->type == jbvNull &&
@@ -634,7 +634,7 @@ compare_key(AtqSource *table, AtqLookup *lookup)
 	AtqBuild   *build = table->scope->build;
 	LookupKind	kind = lookup->n == 0 ? LOOKUP_EXACT :
 		lookup_kind(lookup, lookup->names[0]);
-	AtqCondition	condition = {NULL, false};
+	AtqCondition condition = {NULL, false};
 	ListCell   *lc;
 
 	if (lookup->n > 1)

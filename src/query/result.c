@@ -33,27 +33,27 @@
 #include "store/trust.h"
 
 /* A step of reading a result; what it adds to the list is to be read next. */
-typedef void (*Step) (AtqResult * result, List **next);
+typedef void (*Step) (AtqResult *result, List **next);
 
-static void set_query(AtqResult * result, const AtqQuery *query);
-static void make_list(AtqResult * result, List **next);
+static void set_query(AtqResult *result, const AtqQuery *query);
+static void make_list(AtqResult *result, List **next);
 static void read_levels(List *results, bool apart);
-static void take_step(AtqResult * result, Step step, bool apart, List **next);
-static void step_apart(AtqResult * result, Step step, List **next);
-static void start(AtqResult * result, List **next);
-static void finish(AtqResult * result, List **next);
-static void add_parts(AtqResult * result, List **next);
-static void add_part(AtqResult * whole, const AtqPrefetch *prefetch,
+static void take_step(AtqResult *result, Step step, bool apart, List **next);
+static void step_apart(AtqResult *result, Step step, List **next);
+static void start(AtqResult *result, List **next);
+static void finish(AtqResult *result, List **next);
+static void add_parts(AtqResult *result, List **next);
+static void add_part(AtqResult *whole, const AtqPrefetch *prefetch,
 					 List **next);
-static Datum join_values(const AtqResult * result,
+static Datum join_values(const AtqResult *result,
 						 const AtqPrefetch *prefetch, int key);
-static void copy_row(AtqResult * result, const Datum *values,
+static void copy_row(AtqResult *result, const Datum *values,
 					 const bool *nulls);
-static void link_row(AtqResult * part);
-static JsonbValue *push_row(const AtqResult * result, int row,
+static void link_row(AtqResult *part);
+static JsonbValue *push_row(const AtqResult *result, int row,
 							JsonbParseState **state,
 							JsonbIteratorToken token);
-static void push_part(const AtqResult * part, int row,
+static void push_part(const AtqResult *part, int row,
 					  JsonbParseState **state);
 
 AtqResult *
@@ -80,7 +80,7 @@ atq_result_make_later(const AtqQuerySet *set, MemoryContext context)
 }
 
 static void
-set_query(AtqResult * result, const AtqQuery *query)
+set_query(AtqResult *result, const AtqQuery *query)
 {
 	int			n = query->ncolumns;
 
@@ -95,7 +95,7 @@ set_query(AtqResult * result, const AtqQuery *query)
 }
 
 void
-atq_result_clear(AtqResult * result)
+atq_result_clear(AtqResult *result)
 {
 	result->nrows = result->max_rows = 0;
 	result->rows = NULL;
@@ -105,7 +105,7 @@ atq_result_clear(AtqResult * result)
 /* ---- reading ---- */
 
 void
-atq_result_complete(AtqResult * result)
+atq_result_complete(AtqResult *result)
 {
 	const AtqModel *guarded = atq_trust_guarded();
 	List	   *parts = NIL;
@@ -116,7 +116,7 @@ atq_result_complete(AtqResult * result)
 }
 
 void
-atq_result_read(AtqResult * result)
+atq_result_read(AtqResult *result)
 {
 	const AtqModel *guarded = atq_trust_guarded();
 
@@ -137,7 +137,7 @@ atq_result_read_apart(List *results)
 }
 
 static void
-make_list(AtqResult * result, List **next)
+make_list(AtqResult *result, List **next)
 {
 	result->list = atq_result_list(result);
 }
@@ -170,7 +170,7 @@ read_levels(List *results, bool apart)
 }
 
 static void
-take_step(AtqResult * result, Step step, bool apart, List **next)
+take_step(AtqResult *result, Step step, bool apart, List **next)
 {
 	MemoryContext old = MemoryContextSwitchTo(result->context);
 
@@ -184,7 +184,7 @@ take_step(AtqResult * result, Step step, bool apart, List **next)
 }
 
 static void
-step_apart(AtqResult * result, Step step, List **next)
+step_apart(AtqResult *result, Step step, List **next)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -219,7 +219,7 @@ step_apart(AtqResult * result, Step step, List **next)
 
 /* Runs a local statement, readies a remote one. */
 static void
-start(AtqResult * result, List **next)
+start(AtqResult *result, List **next)
 {
 	if (result->query == NULL)
 		set_query(result, atq_query_compile(result->set, ATQ_QUERY_OBJECTS));
@@ -231,7 +231,7 @@ start(AtqResult * result, List **next)
 
 /* Takes the rows of a remote one. */
 static void
-finish(AtqResult * result, List **next)
+finish(AtqResult *result, List **next)
 {
 	if (result->job != NULL)
 	{
@@ -245,7 +245,7 @@ finish(AtqResult * result, List **next)
 /* ---- prefetched relations ---- */
 
 static void
-add_parts(AtqResult * result, List **next)
+add_parts(AtqResult *result, List **next)
 {
 	MemoryContext old = MemoryContextSwitchTo(result->context);
 	ListCell   *lc;
@@ -259,7 +259,7 @@ add_parts(AtqResult * result, List **next)
 }
 
 static void
-add_part(AtqResult * whole, const AtqPrefetch *prefetch, List **next)
+add_part(AtqResult *whole, const AtqPrefetch *prefetch, List **next)
 {
 	Datum		arrays[ATQ_MAX_KEYS];
 	AtqResult  *part;
@@ -282,7 +282,7 @@ add_part(AtqResult * whole, const AtqPrefetch *prefetch, List **next)
 
 /* What the rows are joined by, as an array in their order. */
 static Datum
-join_values(const AtqResult * result, const AtqPrefetch *prefetch, int key)
+join_values(const AtqResult *result, const AtqPrefetch *prefetch, int key)
 {
 	Datum	   *values = palloc(result->nrows * sizeof(Datum));
 	bool	   *nulls = palloc(result->nrows * sizeof(bool));
@@ -332,7 +332,7 @@ atq_result_add(const Datum *values, const bool *nulls, void *arg)
 }
 
 static void
-copy_row(AtqResult * result, const Datum *values, const bool *nulls)
+copy_row(AtqResult *result, const Datum *values, const bool *nulls)
 {
 	AtqResultRow *row = &result->rows[result->nrows];
 	int			n = result->query->ncolumns;
@@ -355,7 +355,7 @@ copy_row(AtqResult * result, const Datum *values, const bool *nulls)
 
 /* Appends the row to those of its row in the whole. */
 static void
-link_row(AtqResult * part)
+link_row(AtqResult *part)
 {
 	int64		number = DatumGetInt64(part->rows[part->nrows].values[part->query->ncolumns - 1]);
 	int			of;
@@ -376,7 +376,7 @@ link_row(AtqResult * part)
 /* ---- JSON ---- */
 
 Jsonb *
-atq_result_json(const AtqResult * result, const Datum *values,
+atq_result_json(const AtqResult *result, const Datum *values,
 				const bool *nulls)
 {
 	JsonbParseState *state = NULL;
@@ -387,7 +387,7 @@ atq_result_json(const AtqResult * result, const Datum *values,
 }
 
 Jsonb *
-atq_result_row(const AtqResult * result, int row)
+atq_result_row(const AtqResult *result, int row)
 {
 	JsonbParseState *state = NULL;
 
@@ -395,7 +395,7 @@ atq_result_row(const AtqResult * result, int row)
 }
 
 Jsonb *
-atq_result_list(const AtqResult * result)
+atq_result_list(const AtqResult *result)
 {
 	JsonbParseState *state = NULL;
 
@@ -410,10 +410,10 @@ atq_result_list(const AtqResult * result)
 
 /* Only objects have prefetched relations. */
 static JsonbValue *
-push_row(const AtqResult * result, int row, JsonbParseState **state,
+push_row(const AtqResult *result, int row, JsonbParseState **state,
 		 JsonbIteratorToken token)
 {
-	const		AtqResultRow *values = &result->rows[row];
+	const AtqResultRow *values = &result->rows[row];
 	ListCell   *lc;
 
 	if (result->parts == NIL)
@@ -429,7 +429,7 @@ push_row(const AtqResult * result, int row, JsonbParseState **state,
 
 /* The list of what a relation leads to, or the one object, or null. */
 static void
-push_part(const AtqResult * part, int row, JsonbParseState **state)
+push_part(const AtqResult *part, int row, JsonbParseState **state)
 {
 	atq_output_push_key(state, part->prefetch->relation->name);
 	if (part->prefetch->relation->many)

@@ -18,7 +18,7 @@ typedef struct AtqResultRow
 	bool	   *nulls;
 	int			next;			/* of a part: the next row for the same row of
 								 * the whole, or -1 */
-}			AtqResultRow;
+} AtqResultRow;
 
 /* All rows of a statement, or a chunk of them. */
 typedef struct AtqResult
@@ -47,30 +47,30 @@ typedef struct AtqResult
 	int		   *first;			/* for each row of the whole: the first one
 								 * here, .. */
 	int		   *last;			/* .. the last, or -1 */
-}			AtqResult;
+} AtqResult;
 
 /*
  * For the rows of a query that has just been compiled, so that the guard in
  * force is its own.  Rows go into context.
  */
-extern AtqResult * atq_result_make(const AtqQuery *query,
-								   MemoryContext context);
+extern AtqResult *atq_result_make(const AtqQuery *query,
+								  MemoryContext context);
 
 /* For the rows of a query set that is compiled when it is read. */
-extern AtqResult * atq_result_make_later(const AtqQuerySet *set,
-										 MemoryContext context);
+extern AtqResult *atq_result_make_later(const AtqQuerySet *set,
+										MemoryContext context);
 
 /* Adds a copy of a row: an AtqQueryTaker, whose arg is the result. */
 extern bool atq_result_add(const Datum *values, const bool *nulls, void *arg);
 
 /* Forgets the rows, whose context has been reset. */
-extern void atq_result_clear(AtqResult * result);
+extern void atq_result_clear(AtqResult *result);
 
 /* Reads what is prefetched for the rows that there are. */
-extern void atq_result_complete(AtqResult * result);
+extern void atq_result_complete(AtqResult *result);
 
 /* Reads all rows, with what is prefetched. */
-extern void atq_result_read(AtqResult * result);
+extern void atq_result_read(AtqResult *result);
 
 /*
  * The same for several, with their rows as lists.  One that fails does so by
@@ -80,9 +80,9 @@ extern void atq_result_read(AtqResult * result);
 extern void atq_result_read_apart(List *results);
 
 /* A row that need not be added, one that has been, or all, as JSON; palloc'd. */
-extern Jsonb *atq_result_json(const AtqResult * result, const Datum *values,
+extern Jsonb *atq_result_json(const AtqResult *result, const Datum *values,
 							  const bool *nulls);
-extern Jsonb *atq_result_row(const AtqResult * result, int row);
-extern Jsonb *atq_result_list(const AtqResult * result);
+extern Jsonb *atq_result_row(const AtqResult *result, int row);
+extern Jsonb *atq_result_list(const AtqResult *result);
 
 #endif							/* ATQ_QUERY_RESULT_H */

@@ -34,7 +34,7 @@ typedef struct Receiver
 	DestReceiver pub;
 	AtqQueryTaker take;
 	void	   *arg;
-}			Receiver;
+} Receiver;
 
 /* Rows on their way to a visitor. */
 typedef struct Visit
@@ -43,7 +43,7 @@ typedef struct Visit
 	void	   *arg;
 	AtqResult  *result;
 	bool		more;
-}			Visit;
+} Visit;
 
 /* Rows on their way into an array. */
 typedef struct Array
@@ -51,14 +51,14 @@ typedef struct Array
 	TupleDesc	desc;
 	ArrayBuildState *state;
 	MemoryContext context;
-}			Array;
+} Array;
 
 /* A value, kept. */
 typedef struct Scalar
 {
 	Datum		value;
 	bool		isnull;
-}			Scalar;
+} Scalar;
 
 static void run_here(const AtqQuery *query, AtqQueryTaker take, void *arg);
 static uint64 execute_plan(const AtqQuery *query, SPIExecuteOptions *options);
@@ -68,7 +68,7 @@ static void receive_startup(DestReceiver *self, int operation,
 							TupleDesc typeinfo);
 static void receive_end(DestReceiver *self);
 static bool take_for_visit(const Datum *values, const bool *nulls, void *arg);
-static void visit_rows(Visit * visit);
+static void visit_rows(Visit *visit);
 static bool take_for_array(const Datum *values, const bool *nulls, void *arg);
 static bool take_scalar(const Datum *values, const bool *nulls, void *arg);
 
@@ -214,7 +214,7 @@ take_for_visit(const Datum *values, const bool *nulls, void *arg)
 
 /* Those that are held, which are forgotten. */
 static void
-visit_rows(Visit * rows)
+visit_rows(Visit *rows)
 {
 	AtqResult  *result = rows->result;
 	MemoryContext old = MemoryContextSwitchTo(result->context);

@@ -108,8 +108,8 @@ static AtqOutput *
 select_fields(AtqSelect *select, const AtqQuerySet *set)
 {
 	AtqOutput  *output = atq_select_output(set->form == ATQ_FORM_VALUES ?
-									 ATQ_OUTPUT_OBJECT : ATQ_OUTPUT_LIST,
-									 NULL);
+										   ATQ_OUTPUT_OBJECT : ATQ_OUTPUT_LIST,
+										   NULL);
 	ListCell   *lc;
 
 	if (set->fields == NIL)
@@ -159,14 +159,14 @@ select_annotations(AtqSelect *select, AtqOutput *output)
 
 		foreach(part, output->parts)
 			asked = asked ||
-				strcmp(((AtqOutput *) lfirst(part))->name,
-					   annotation->name) == 0;
+			strcmp(((AtqOutput *) lfirst(part))->name,
+				   annotation->name) == 0;
 		if (!asked)
 			output->parts = lappend(output->parts,
 									atq_select_column(select,
-												  atq_build_annotation(select->scope->root,
-																	   annotation),
-												  annotation->name));
+													  atq_build_annotation(select->scope->root,
+																		   annotation),
+													  annotation->name));
 	}
 }
 
@@ -274,8 +274,8 @@ select_one_related(AtqSelect *select, AtqOutput *output, AtqSource *table,
 	atq_select_columns(select, part, other, NULL);
 	if (other->optional)
 		part->column = atq_select_expression(select,
-										 atq_build_column(other,
-														  relation->to[0]));
+											 atq_build_column(other,
+															  relation->to[0]));
 	select_related(select, part, other, further);
 	foreach(lc, output->parts)
 	{

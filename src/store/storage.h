@@ -38,8 +38,8 @@ typedef struct AtqTask
 	char	   *task;			/* handler's name */
 	char	   *correlation_id; /* or NULL */
 	AtqSpan		args;
-	struct AtqResolution *ahead;	/* rows fetched for it, or NULL: set by who
-									 * runs it */
+	struct AtqResolution *ahead;	/* rows fetched for it, or NULL: set by
+									 * who runs it */
 } AtqTask;
 
 /* A claimed task: where its row was. */

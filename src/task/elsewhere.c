@@ -322,8 +322,8 @@ keep_rows(AtqTarget *target, int first, const AtqRowsRequest *request)
 {
 	if (request->ambiguous)
 		atq_target_refuse_ambiguous(target,
-						 ((AtqEntry *) list_nth(target->missing,
-											 first + request->ambiguous_key))->key);
+									((AtqEntry *) list_nth(target->missing,
+														   first + request->ambiguous_key))->key);
 	for (int i = 0; i < request->n; i++)
 	{
 		AtqEntry   *entry = list_nth(target->missing, first + i);
