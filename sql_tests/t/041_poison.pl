@@ -14,6 +14,7 @@ my $node = new_cluster(
 	'asynctasq.worker_idle_timeout' => '1h');
 create_tenant($node, 'shop', 'app');
 create_test_functions($node, 'shop');
+create_deadly_handlers($node, 'shop');
 
 # Dispatches reach the disk; nothing else is flushed unless it has to be.
 $node->append_conf('postgresql.conf', 'synchronous_commit = off');
@@ -21,27 +22,6 @@ $node->safe_psql('shop', 'ALTER ROLE app SET synchronous_commit = on');
 $node->reload;
 
 app($node, 'shop', 'app', q{
-	CREATE TABLE effects (what text, attempt int);
-	CREATE FUNCTION die(how text) RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN
-		CASE how
-			WHEN 'segfault' THEN PERFORM test.atq_test_segfault();
-			WHEN 'kill' THEN PERFORM test.atq_test_kill_self();
-			WHEN 'panic' THEN PERFORM test.atq_test_panic();
-			WHEN 'error' THEN RAISE 'no luck';
-			ELSE NULL;
-		END CASE;
-	END $$;
-	CREATE FUNCTION work(what text, how text DEFAULT 'not') RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM die(how);
-		INSERT INTO app.effects VALUES (what, (asynctasq.current_task()).attempt);
-	END $$;
-	CREATE FUNCTION work_many(what text[], how text[]) RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM die(h) FROM unnest(how) AS h;
-		INSERT INTO app.effects SELECT unnest(what), (asynctasq.current_task()).attempt;
-	END $$;
 	CREATE FUNCTION hold() RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
 		INSERT INTO app.effects VALUES ('held', (asynctasq.current_task()).attempt);
@@ -70,15 +50,6 @@ app($node, 'shop', 'app', q{
 		max_attempts => 1, on_failure => 'crash_at_last(jsonb, jsonb)');
 	SELECT asynctasq.register_handler('unsafe', 'work(text, text)', retry_delay => '0 s');});
 
-# The session may be gone with the server before it has said good-bye.
-sub dispatch
-{
-	my ($sql) = @_;
-
-	$node->psql('shop', $sql, extra_params => [ '-U', 'app' ]);
-	return;
-}
-
 # After a clean restart, the tasks of $sql must leave the given dead letters
 # (task, attempts, SQLSTATE) and effects (number of tasks, of effects, highest
 # attempt) with so many crashes.
@@ -91,7 +62,7 @@ sub outcome_is
 	$node->safe_psql('shop', 'DELETE FROM asynctasq.dead_letter');
 	$node->restart;
 	$offset = -s $node->logfile;
-	dispatch($sql);
+	dispatch_deadly($node, 'shop', $sql);
 	wait_for($node, 'shop', q{
 		SELECT count(*) = 0 FROM asynctasq.tasks});
 	wait_for($node, 'shop',
@@ -136,7 +107,7 @@ outcome_is("BEGIN;" . sprintf($ninety_nine, 'tells', 'segfault') . "COMMIT;",
 # What is not durable is gone with the first crash.
 $node->restart;
 my $offset = -s $node->logfile;
-dispatch(q{
+dispatch_deadly($node, 'shop', q{
 	SELECT asynctasq.dispatch('unsafe', asynctasq.args('what', 'poison', 'how', 'segfault'))});
 $node->wait_for_log(qr/recovery of the server has emptied 1 queues/, $offset);
 query_is($node, 'shop', 'SELECT count(*) FROM asynctasq.tasks', '0', 'an unlogged poison is lost');
@@ -161,7 +132,7 @@ foreach my $culprit ('task', 'session')
 	running();
 	if ($culprit eq 'task')
 	{
-		dispatch(q{
+		dispatch_deadly($node, 'shop', q{
 			SELECT asynctasq.dispatch('work', asynctasq.args('what', 'poison', 'how', 'segfault'), max_attempts => 1)});
 	}
 	else

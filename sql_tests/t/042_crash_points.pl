@@ -73,8 +73,7 @@ sub crash
 	$node->safe_psql('shop', 'DELETE FROM asynctasq.dead_letter');
 	$node->restart;
 	$offset = -s $node->logfile;
-	# the session may be gone with the server before it has said good-bye
-	$node->psql('shop', "BEGIN; $sql COMMIT;", extra_params => [ '-U', 'app' ]);
+	dispatch_deadly($node, 'shop', "BEGIN; $sql COMMIT;");
 	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
 	wait_for($node, 'shop', q{
 		SELECT count(*) = 0 FROM asynctasq.tasks});

@@ -64,9 +64,8 @@ sub counts_crash
 {
 	my ($name) = @_;
 
-	# the session may be gone with the server before it has said good-bye
-	$node->psql('shop', qq{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'x', 'kill', true), correlation_id => '$name')},
-		extra_params => [ '-U', 'app' ]);
+	dispatch_deadly($node, 'shop',
+		qq{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'x', 'kill', true), correlation_id => '$name')});
 	wait_for($node, 'shop', "SELECT count(*) = 1 FROM asynctasq.dead_letters WHERE correlation_id = '$name'");
 	return pass("$name: a crash is counted");
 }

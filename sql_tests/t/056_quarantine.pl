@@ -14,26 +14,9 @@ my $node = new_cluster(
 	'asynctasq.worker_idle_timeout' => '1h');
 create_tenant($node, 'shop', 'app');
 create_test_functions($node, 'shop');
+create_deadly_handlers($node, 'shop');
 
 app($node, 'shop', 'app', q{
-	CREATE TABLE effects (what text, attempt int);
-	CREATE TABLE fuse (burnt boolean);
-	CREATE FUNCTION die(how text) RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN
-		IF how = 'segfault' OR how = 'fuse' AND NOT EXISTS (SELECT FROM app.fuse) THEN
-			PERFORM test.atq_test_segfault();
-		END IF;
-	END $$;
-	CREATE FUNCTION work(what text, how text DEFAULT 'not') RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM die(how);
-		INSERT INTO app.effects VALUES (what, (asynctasq.current_task()).attempt);
-	END $$;
-	CREATE FUNCTION work_many(what text[], how text[]) RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM die(h) FROM unnest(how) AS h;
-		INSERT INTO app.effects SELECT unnest(what), (asynctasq.current_task()).attempt;
-	END $$;
 	CREATE FUNCTION hold() RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
 		PERFORM pg_advisory_xact_lock(42);
@@ -61,15 +44,6 @@ sub begin_anew
 	return;
 }
 
-# The session may be gone with the server before it has said good-bye.
-sub dispatch
-{
-	my ($sql) = @_;
-
-	$node->psql('shop', $sql, extra_params => [ '-U', 'app' ]);
-	return;
-}
-
 sub crashes_are
 {
 	my ($n, $name) = @_;
@@ -87,7 +61,7 @@ sub crash
 	{
 		my $from = -s $node->logfile;
 
-		dispatch($sql);
+		dispatch_deadly($node, 'shop', $sql);
 		$node->wait_for_log(qr/all server processes terminated; reinitializing/, $from);
 		wait_for($node, 'shop', 'SELECT true');
 	}
@@ -120,8 +94,8 @@ pass('on_failure is called');
 $session->quit;
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'held'});
 pass('one that was running each time runs');
-dispatch(q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'other', 'how', 'not'))});
-dispatch(q{SELECT asynctasq.dispatch('grouped', asynctasq.args('what', 'with others ' || n, 'how', 'not')) FROM generate_series(1, 3) AS n});
+dispatch_deadly($node, 'shop', q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'other', 'how', 'not'))});
+dispatch_deadly($node, 'shop', q{SELECT asynctasq.dispatch('grouped', asynctasq.args('what', 'with others ' || n, 'how', 'not')) FROM generate_series(1, 3) AS n});
 wait_for($node, 'shop', q{SELECT count(*) = 5 FROM app.effects WHERE what <> 'sorry'});
 pass('so do others of its handler, and of other handlers');
 crashes_are(3, 'the same task again and again');
@@ -133,7 +107,7 @@ begin_anew();
 my $fused = q{SELECT asynctasq.dispatch('grouped', asynctasq.args('what', 'fused', 'how', 'fuse'));};
 crash(2, $fused);
 $node->safe_psql('shop', 'INSERT INTO app.fuse VALUES (true)');
-dispatch($fused);
+dispatch_deadly($node, 'shop', $fused);
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'fused'});
 $node->safe_psql('shop', 'TRUNCATE app.fuse');
 crash(2, $fused);
@@ -155,7 +129,7 @@ my $batch = q{BEGIN;
 crash(4, $batch);
 query_is($node, 'shop', q{SELECT string_agg(DISTINCT what, ',') FROM app.effects},
 	'before', 'the others of a batch run alone after a crash');
-dispatch($batch);
+dispatch_deadly($node, 'shop', $batch);
 wait_for($node, 'shop', 'SELECT count(*) = 1 FROM asynctasq.dead_letters');
 query_is($node, 'shop', $dead, "batched|1|$reason", 'one task of a batch is a dead letter after three more');
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'behind'});
@@ -182,7 +156,7 @@ pass('a task that was running whenever the postmaster was killed runs');
 
 # Attempts of durable tasks are counted with their rows, by max_attempts.
 begin_anew();
-dispatch(q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'poison', 'how', 'segfault'), queue => 'safe', max_attempts => 4)});
+dispatch_deadly($node, 'shop', q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'poison', 'how', 'segfault'), queue => 'safe', max_attempts => 4)});
 wait_for($node, 'shop', 'SELECT count(*) = 1 FROM asynctasq.dead_letters');
 query_is($node, 'shop', q{SELECT attempt, error ->> 'message', error -> 'detail' FROM asynctasq.dead_letters},
 	'4|server crashed while running|null', 'a durable task has all its attempts');

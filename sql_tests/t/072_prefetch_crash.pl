@@ -50,8 +50,7 @@ sub queries
 }
 
 is(queries(), '2', 'rows are asked for ahead');
-# The session may be gone with the server before it has said good-bye.
-$node->psql('shop', q{SELECT asynctasq.dispatch('die')}, extra_params => [ '-U', 'app' ]);
+dispatch_deadly($node, 'shop', q{SELECT asynctasq.dispatch('die')});
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.dead_letters});
 is(queries(), '9', 'but not after two crashes');
 

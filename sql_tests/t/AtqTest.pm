@@ -26,7 +26,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_cluster create_tenant create_test_functions app app_fails
+our @EXPORT = qw(new_cluster create_tenant create_test_functions
+  create_deadly_handlers dispatch_deadly app app_fails
   wait_for amount query_is kill_at_command kill_postmaster python);
 
 # new_cluster($name, setting => value, ...): a running cluster that preloads
@@ -90,6 +91,55 @@ sub create_test_functions
 		'atq_test_panic()', 'atq_test_bad_text()',
 		'atq_test_start_launcher()');
 	$node->safe_psql($db, $sql);
+	return;
+}
+
+# create_deadly_handlers($node, $db): functions of the role app for handlers
+# that crash the server when an argument says so, after
+# create_test_functions(): work(what, how) and work_many(what[], how[]) keep
+# what they did in app.effects.  The argument how is a way to die, or "not";
+# "fuse" is a segmentation fault as long as app.fuse is empty.
+sub create_deadly_handlers
+{
+	my ($node, $db) = @_;
+
+	app($node, $db, 'app', q{
+		CREATE TABLE effects (what text, attempt int);
+		CREATE TABLE fuse (burnt boolean);
+		CREATE FUNCTION die(how text) RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			CASE how
+				WHEN 'segfault' THEN PERFORM test.atq_test_segfault();
+				WHEN 'kill' THEN PERFORM test.atq_test_kill_self();
+				WHEN 'panic' THEN PERFORM test.atq_test_panic();
+				WHEN 'error' THEN RAISE 'no luck';
+				WHEN 'fuse' THEN
+					IF NOT EXISTS (SELECT FROM app.fuse) THEN
+						PERFORM test.atq_test_segfault();
+					END IF;
+				WHEN 'not' THEN NULL;
+			END CASE;
+		END $$;
+		CREATE FUNCTION work(what text, how text DEFAULT 'not') RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM die(how);
+			INSERT INTO app.effects VALUES (what, (asynctasq.current_task()).attempt);
+		END $$;
+		CREATE FUNCTION work_many(what text[], how text[]) RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM die(h) FROM unnest(how) AS h;
+			INSERT INTO app.effects SELECT unnest(what), (asynctasq.current_task()).attempt;
+		END $$;});
+	return;
+}
+
+# dispatch_deadly($node, $db, $sql): runs SQL as the role app.  The session may
+# be gone with the server before it has said good-bye.
+sub dispatch_deadly
+{
+	my ($node, $db, $sql) = @_;
+
+	$node->psql($db, $sql, extra_params => [ '-U', 'app' ]);
 	return;
 }
 
