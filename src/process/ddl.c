@@ -122,6 +122,7 @@ renames(Node *statement)
 		case OBJECT_VIEW:
 		case OBJECT_MATVIEW:
 		case OBJECT_FOREIGN_TABLE:
+		case OBJECT_INDEX:		/* tables too */
 			return true;
 		default:
 			return false;
