@@ -189,6 +189,17 @@ atq_test_bad_text(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* The same as a result, or a text with a zero byte. */
+PG_FUNCTION_INFO_V1(atq_test_bad_result);
+
+Datum
+atq_test_bad_result(PG_FUNCTION_ARGS)
+{
+	if (PG_GETARG_BOOL(0))
+		PG_RETURN_TEXT_P(cstring_to_text_with_len("a\0b", 3));
+	PG_RETURN_TEXT_P(cstring_to_text(bad_text(100)));
+}
+
 /* Valid characters, bytes that are none, and a character that is cut off. */
 static char *
 bad_text(int len)

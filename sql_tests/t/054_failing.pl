@@ -155,13 +155,19 @@ is(sql('SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)'), '1|1', 'and
 $node->safe_psql('shop', q{
 	CREATE FUNCTION public.hog() RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
-		LOCK TABLE asynctasq.task IN ACCESS EXCLUSIVE MODE;
+		LOCK TABLE asynctasq.task, asynctasq.dead_letter, asynctasq.result IN ACCESS EXCLUSIVE MODE;
 		PERFORM pg_sleep(3600);
 	END $$;
 	SELECT asynctasq.register_handler('hog', 'public.hog()', max_attempts => 1, timeout => '1 h')});
 my $hog = $node->safe_psql('shop', q{SELECT asynctasq.dispatch('hog')});
 wait_for($node, 'shop', q{SELECT count(*) > 0 FROM pg_locks WHERE relation = 'asynctasq.task_unlogged'::regclass AND mode = 'AccessExclusiveLock' AND granted});
-app_fails($node, 'shop', 'app', q{SET lock_timeout = '10 ms'; SELECT asynctasq.dispatch('single', asynctasq.args('n', 1))}, qr/55P03/, 'dispatch while a handler has locked the tables');
+foreach my $call (
+	"dispatch('single', asynctasq.args('n', 1))", 'cancel(1)', 'retry(1)', "purge_queue('default', true)",
+	"drop_queue('default')", 'drain()', 'task_info(1)', 'result(1)', "wait(1, '1 h')")
+{
+	app_fails($node, 'shop', 'app', "SET lock_timeout = '10 ms'; SELECT asynctasq.$call", qr/55P03/,
+		"$call while a handler has locked the tables");
+}
 $node->safe_psql('shop', "SELECT asynctasq.cancel($hog)");
 sql(q{SELECT asynctasq.dispatch('single', asynctasq.args('n', 1))});
 wait_for($node, 'shop', 'SELECT count(*) = 1 FROM app.effects');
@@ -197,6 +203,20 @@ like(failure($id), qr/^P0001\|bad: é \?+ \?+x+/, 'an error that is no text');
 like(failure(sql(q{SELECT asynctasq.dispatch('large')})), qr/^54000\|/, 'a result too large for jsonb');
 is(sql(q{SELECT asynctasq.dispatch('odd') AS id \gset
 	SELECT asynctasq.wait(:id)}), '"\\\\x00"', 'a result with a zero byte');
+foreach my $kept (
+	[ 'text', 'test.atq_test_bad_result(zero)' ],
+	[ 'jsonb', "jsonb_build_object('n', ARRAY[test.atq_test_bad_result(false)])" ])
+{
+	my ($type, $value) = @$kept;
+
+	sql(qq{CREATE OR REPLACE FUNCTION app.keep_$type(zero bool) RETURNS $type LANGUAGE sql AS \$\$ SELECT $value \$\$;
+		SELECT asynctasq.register_handler('keep_$type', 'keep_$type(bool)', max_attempts => 1, keep_result => true)});
+	foreach my $zero ('true', 'false')
+	{
+		like(failure(sql(qq{SELECT asynctasq.dispatch('keep_$type', '{"zero": $zero}')})),
+			qr/^22021\|invalid byte sequence for encoding "UTF8": /, "a result of type $type that is no text ($zero)");
+	}
+}
 is(sql($worker), $pid, 'the worker has survived all that');
 
 # Memory: the worker may have no more than a little beside what it has.

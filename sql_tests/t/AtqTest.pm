@@ -90,6 +90,7 @@ sub create_test_functions
 		'atq_test_swallow_cancel()', 'atq_test_fatal()',
 		'atq_test_panic()', 'atq_test_bad_text()',
 		'atq_test_start_launcher()');
+	$sql .= "CREATE FUNCTION test.atq_test_bad_result(zero bool) RETURNS text LANGUAGE c AS '$module';";
 	$node->safe_psql($db, $sql);
 	return;
 }

@@ -35,6 +35,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "pgstat.h"
@@ -125,6 +126,7 @@ static void evaluate_default(const HandlerCall *call, int param,
 static void report_argument(void *arg);
 static Datum invoke(FunctionCallInfo fcinfo);
 static Jsonb *result_json(Oid type, Datum value, bool isnull);
+static void check_encoding(Oid type, Datum value, Jsonb *json);
 static Datum call_hook(const AtqHandler *handler, const char *signature,
 					   Jsonb *task, Jsonb *error, bool *isnull);
 
@@ -817,6 +819,8 @@ invoke(FunctionCallInfo fcinfo)
 static Jsonb *
 result_json(Oid type, Datum value, bool isnull)
 {
+	Jsonb	   *json;
+
 	if (isnull || type == VOIDOID)
 	{
 		JsonbValue	null;
@@ -824,7 +828,37 @@ result_json(Oid type, Datum value, bool isnull)
 		null.type = jbvNull;
 		return JsonbValueToJsonb(&null);
 	}
-	return atq_datum_jsonb(value, type);
+	json = atq_datum_jsonb(value, type);
+	check_encoding(type, value, json);
+	return json;
+}
+
+/*
+ * A function in C may return what is no text.  Kept, it would make a dump that
+ * cannot be restored.  JSON of a text ends at a zero byte.
+ */
+static void
+check_encoding(Oid type, Datum value, Jsonb *json)
+{
+	JsonbIterator *it = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	item;
+
+	if (getBaseType(type) == TEXTOID)
+	{
+		text	   *string = DatumGetTextPP(value);
+
+		(void) pg_verifymbstr(VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string),
+							  false);
+	}
+	while ((token = JsonbIteratorNext(&it, &item, false)) != WJB_DONE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if ((token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM) &&
+			item.type == jbvString)
+			(void) pg_verifymbstr(item.val.string.val, item.val.string.len,
+								  false);
+	}
 }
 
 /* What each task of a batch returned. */
