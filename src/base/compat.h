@@ -14,7 +14,7 @@
  *	- 16 lets the JSON parser's callbacks return an error; ours never do.
  *	- 17 gave makeJsonLexContextCstringLen a context to fill, and made
  *	  intervals infinite.
- *	- 17 dropped PGPROC.pgprocno.
+ *	- 17 dropped PGPROC.pgprocno, and moved PGPROC.lxid.
  *	- 17 added transaction_timeout, which would end a worker whose tasks share a
  *	  transaction; a task's own timeout holds without it.
  *	- 17 has wait event sets owned by a resource owner.
@@ -87,8 +87,10 @@
 
 #if PG_VERSION_NUM >= 170000
 #define atq_my_procno() GetNumberFromPGProc(MyProc)
+#define atq_my_lxid() (MyProc->vxid.lxid)
 #else
 #define atq_my_procno() (MyProc->pgprocno)
+#define atq_my_lxid() (MyProc->lxid)
 #endif
 
 #if PG_VERSION_NUM >= 170000

@@ -89,13 +89,9 @@ static double task_ms = 0;		/* moving average */
 static int	least_claim = 1;	/* the batch that was run last */
 static bool temp_used = false;
 static bool careful = false;	/* as of atq_evidence_careful */
-static bool holds_extension = false;
 static uint32 my_role_hash = 0;
 static bool role_is_stale = false;
-static AtqOrphan settling = {0};	/* off the lane's list, while task_id is
-
-									 *
-									 * set */
+static AtqOrphan settling = {0};	/* off the lane's list, while it has a task */
 static uint32 idle_wait_event = 0;
 
 static bool attach(const AtqWorkerStart *start);
@@ -124,6 +120,7 @@ static long idle_wait_ms(TimestampTz now, TimestampTz deadline);
 static bool sibling_holds_claim(void);
 static void mark_idle(void);
 static void begin_transaction(void);
+static void begin_own_transaction(void);
 static void commit_transaction(void);
 static void abort_transaction(void);
 static void finish_transaction(void);
@@ -492,7 +489,7 @@ claim_more(void)
 	if (least > 1)
 		least *= windows;
 	mark = atq_lane_mark(lane);
-	begin_transaction();
+	begin_own_transaction();
 	if (!atq_registry_installed() || !atq_home_is_here())
 	{
 		atq_lane_park(lane, mark);
@@ -504,7 +501,7 @@ claim_more(void)
 		{
 			atq_claim_promote_due(lane);
 			CommitTransactionCommand();
-			begin_transaction();
+			begin_own_transaction();
 		}
 		found = atq_claim_next(claim, slot, limit, least);
 	}
@@ -697,15 +694,21 @@ begin_transaction(void)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	if (!holds_extension)
-		holds_extension = atq_extension_hold();
-	if (!holds_extension)
+	if (!atq_extension_hold())
 		atq_lane_park(lane, mark);
-	if (holds_extension &&
-		SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(GetSessionUserId())))
+	else if (SearchSysCacheExists1(AUTHOID,
+								   ObjectIdGetDatum(GetSessionUserId())))
 		return;
 	ended_well = true;
 	proc_exit(0);
+}
+
+/* One in which no user code runs: the role's isolation level is for that. */
+static void
+begin_own_transaction(void)
+{
+	begin_transaction();
+	XactIsoLevel = XACT_READ_COMMITTED;
 }
 
 static void
@@ -723,7 +726,7 @@ static void
 abort_transaction(void)
 {
 	AbortCurrentTransaction();
-	holds_extension = false;
+	atq_extension_released();
 	temp_used = false;
 	wipe_session();
 }

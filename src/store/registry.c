@@ -74,7 +74,7 @@ static const char *const table_names[ATQ_NTABLES] = {
 	[ATQ_TABLE_TASK_LOGGED_ID] = "task_logged_id",
 	[ATQ_TABLE_TASK_LOGGED_READY] = "task_logged_ready",
 	[ATQ_TABLE_TASK_LOGGED_DELAYED] = "task_logged_delayed",
-	[ATQ_TABLE_TASK_ID_SEQ] = "task_id_seq",
+	[ATQ_TABLE_TASK_ID_SEQ] = ATQ_GATE,
 	[ATQ_TABLE_HOME] = "home",
 	[ATQ_TABLE_HOME_KEY] = "home_pkey",
 };
@@ -171,6 +171,7 @@ static HTAB *watched = NULL;	/* OIDs of all models' relations looked up */
 
 static void relation_changed(Datum arg, Oid relid);
 static void catalog_changed(Datum arg, int cacheid, uint32 hashvalue);
+static void require_tables(void);
 static Finding find_tables(void);
 static void make_cache(void);
 static HTAB *make_hash(const char *name, Size keysize, Size entrysize,
@@ -255,8 +256,18 @@ atq_registry_installed(void)
 	return find_tables() == FOUND;
 }
 
+/* Until the transaction's end, the tables are what they are. */
 Oid
 atq_registry_table(AtqTable table)
+{
+	do
+		require_tables();
+	while (atq_extension_enter(tables[ATQ_TABLE_TASK_ID_SEQ]));
+	return tables[table];
+}
+
+static void
+require_tables(void)
 {
 	switch (find_tables())
 	{
@@ -278,7 +289,6 @@ atq_registry_table(AtqTable table)
 					 errhint(ATQ_VERSION_HINT)));
 			break;
 	}
-	return tables[table];
 }
 
 Oid

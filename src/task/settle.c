@@ -248,6 +248,8 @@ try_record(const AtqRunner *runner, const AtqAttempt *attempt,
 	PG_TRY();
 	{
 		XactReadOnly = false;
+		if (runner->slot != NULL)
+			XactIsoLevel = XACT_READ_COMMITTED;
 		PushActiveSnapshot(GetTransactionSnapshot());
 		*recorded = record(attempt, outcome, plan, error);
 		PopActiveSnapshot();
