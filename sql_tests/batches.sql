@@ -32,6 +32,8 @@ TRUNCATE calls;
 -- what is asked of the function
 CREATE FUNCTION scalar(a int) RETURNS void LANGUAGE sql AS $$ SELECT $$;
 SELECT asynctasq.register_handler('scalar', 'scalar(int)', batch_size => 4);
+CREATE FUNCTION vectors(a int2vector, b oidvector) RETURNS void LANGUAGE sql AS $$ SELECT $$;
+SELECT asynctasq.register_handler('vectors', 'vectors(int2vector, oidvector)', batch_size => 4);
 SELECT asynctasq.register_handler('add', 'add(int[], text[])', batch_size => 0);
 SELECT asynctasq.register_handler('add', 'add(int[], text[])', batch_size => 1001);
 SELECT asynctasq.register_handler('add', 'add(int[], text[])', batch_size => 4, group_size => 4);
@@ -114,6 +116,19 @@ SELECT asynctasq.drain();
 SELECT * FROM failures();
 SELECT asynctasq.purge_queue('default', true);
 
+-- nor does it what a type's name has come to mean
+CREATE DOMAIN changing AS int[];
+CREATE FUNCTION changed(a changing) RETURNS void LANGUAGE sql AS $$ SELECT $$;
+SELECT asynctasq.register_handler('changed', 'changed(changing)', batch_size => 10, max_attempts => 1);
+DROP FUNCTION changed;
+DROP DOMAIN changing;
+CREATE DOMAIN changing AS int;
+CREATE FUNCTION changed(a changing) RETURNS void LANGUAGE sql AS $$ SELECT $$;
+SELECT asynctasq.dispatch('changed', '{"a": 1}') > 0 AS ok;
+SELECT asynctasq.drain();
+SELECT * FROM failures();
+SELECT asynctasq.purge_queue('default', true);
+
 -- missing rows, as the model has it
 CREATE FUNCTION names(u users[]) RETURNS text[] LANGUAGE sql AS $$
 	SELECT array_agg(x.name) FROM unnest(u) AS x
@@ -146,7 +161,7 @@ SELECT asynctasq.drain();
 SELECT ids FROM calls ORDER BY n;
 
 RESET search_path;
-SELECT asynctasq.unregister_handler(h) FROM unnest('{add,greet,total,nothing,too_few,picky,defaults,names,whole}'::text[]) AS h;
+SELECT asynctasq.unregister_handler(h) FROM unnest('{add,greet,total,nothing,too_few,picky,defaults,changed,names,whole}'::text[]) AS h;
 SELECT asynctasq.unregister_model('batches.User');
 \set VERBOSITY terse
 DROP SCHEMA batches CASCADE;

@@ -233,7 +233,7 @@ atq_handler_check_batch(Oid function)
 	(void) get_func_signature(function, &types, &n);
 	for (int i = 0; i < n; i++)
 	{
-		if (!OidIsValid(get_element_type(getBaseType(types[i]))))
+		if (!OidIsValid(atq_datum_element_type(getBaseType(types[i]))))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 					 errmsg("function %s cannot be used as handler of batches",
@@ -361,6 +361,8 @@ make_call(const AtqHandler *handler, MemoryContext context)
 
 	call->function = find_function(handler, handler->function);
 	(void) check_function(call->function, GetUserId(), "handler");
+	if (handler->batch_size > 0)
+		atq_handler_check_batch(call->function);
 	fmgr_info_cxt(call->function, &call->flinfo, context);
 	fmgr_info_set_expr((Node *) makeFuncExpr(call->function,
 											 get_func_rettype(call->function),

@@ -126,12 +126,18 @@ atq_datum_prepare(Oid type, int32 typmod, MemoryContext context)
 	getTypeInputInfo(info->base_type, &input, &info->input_ioparam);
 	fmgr_info_cxt(input, &info->input, context);
 
-	if (info->base_type != INT2VECTOROID && info->base_type != OIDVECTOROID)
-		info->element_type = get_element_type(info->base_type);
+	info->element_type = atq_datum_element_type(info->base_type);
 	if (OidIsValid(info->element_type))
 		info->element = atq_datum_prepare(info->element_type, info->typmod,
 										  context);
 	return info;
+}
+
+Oid
+atq_datum_element_type(Oid type)
+{
+	return type == INT2VECTOROID || type == OIDVECTOROID ? InvalidOid :
+		get_element_type(type);
 }
 
 /* Decodes one value into the type; see datum.h. */

@@ -68,6 +68,12 @@ extern AtqTypeInfo *atq_datum_prepare(Oid type, int32 typmod,
 									  MemoryContext context);
 
 /*
+ * What the elements of a type's arrays are, or InvalidOid: a type that is no
+ * domain takes lists where it has some.  Vectors take text.
+ */
+extern Oid	atq_datum_element_type(Oid type);
+
+/*
  * Decodes one value into the type, as a handler's parameter takes it: a
  * scalar from the matching wire type, checked; an array from a list; a row
  * type from a reference; an array from a query set; jsonb as plain JSON with
