@@ -167,6 +167,17 @@ INSERT INTO countries VALUES ('FR', 'France', 'Paris');
 SELECT asynctasq.dispatch('plain', '{"c": {"__orm:django__": "FR", "__orm_class__": "shop.models.Country"}}') > 0 AS made_again;
 SELECT * FROM outcome();
 SELECT value FROM got ORDER BY n;
+-- a column of a view may be named like what is no column of a table
+CREATE VIEW shadow AS SELECT 1 AS ctid, 2 AS x;
+SELECT asynctasq.register_model('shop.Shadow', 'shadow', key => '{ctid}');
+SELECT asynctasq.fetch(asynctasq.ref('shop.Shadow', 1));
+DROP VIEW shadow;
+CREATE TABLE shadow (x int PRIMARY KEY);
+INSERT INTO shadow VALUES (2);
+SELECT asynctasq.fetch(asynctasq.ref('shop.Shadow', 1));
+SELECT asynctasq.args('s', s) FROM shadow AS s;
+SELECT asynctasq.list(asynctasq.only(asynctasq.objects('shop.Shadow'), 'x'));
+SELECT asynctasq.register_model('shop.Shadow', 'shadow', key => '{ctid}');
 
 RESET search_path;
 DROP EXTENSION asynctasq CASCADE;

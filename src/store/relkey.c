@@ -39,6 +39,7 @@ atq_relkey_columns(Relation rel, const AtqModel *model, AttrNumber *columns)
 	return primary_key_columns(rel, columns);
 }
 
+/* A view's column may be named as a system column of the table that follows. */
 static int
 named_columns(Relation rel, const AtqModel *model, AttrNumber *columns)
 {
@@ -52,6 +53,11 @@ named_columns(Relation rel, const AtqModel *model, AttrNumber *columns)
 							model->keys[i], RelationGetRelationName(rel)),
 					 errdetail("It is part of the key of model \"%s\".",
 							   model->class_name)));
+		if (columns[i] < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+					 errmsg("key must not contain system column \"%s\"",
+							model->keys[i])));
 	}
 	return model->nkeys;
 }

@@ -19,7 +19,8 @@
 /*
  * The columns of a model's key, or of the primary key where the model (which
  * may be NULL) names none, in key order; returns their number, 0 when there
- * is no primary key.  Throws 42703 when a named column is gone.
+ * is no primary key.  Throws 42703 when a named column is gone, 42P10 when
+ * it is a system column.
  */
 extern int	atq_relkey_columns(Relation rel, const AtqModel *model,
 							   AttrNumber *columns);

@@ -575,11 +575,6 @@ check_key(Relation rel, AtqModel *model)
 				 errhint("Name the columns that identify a row: key => ARRAY['column', ...].")));
 	for (int i = 0; i < n; i++)
 	{
-		if (columns[i] < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-					 errmsg("key must not contain system column \"%s\"",
-							model->keys[i])));
 		(void) atq_relkey_type(rel, columns[i]);
 		for (int j = 0; j < i; j++)
 		{
