@@ -240,10 +240,25 @@ SELECT asynctasq.dispatch('gone') > 0 AS ok;
 DROP ROLE regress_atq_gone;
 DELETE FROM asynctasq.task;
 
+--
+-- Models whose tables are not what they were
+--
+CREATE SCHEMA lair AUTHORIZATION regress_atq_evil;
+SET SESSION AUTHORIZATION regress_atq_evil;
+CREATE TABLE lair.gone (id int PRIMARY KEY);
+SELECT asynctasq.register_model('lair.gone', 'lair.gone');
+DROP TABLE lair.gone;
+SET SESSION AUTHORIZATION regress_atq_victim;
+-- a schema that others may not use is in nobody's way
+SELECT asynctasq.args('s', s) FROM victim.secrets AS s;
+SELECT asynctasq.list(asynctasq.objects('lair.gone'));
+SELECT asynctasq.list(asynctasq.objects('lair.none'));
+RESET SESSION AUTHORIZATION;
+
 RESET search_path;
 SET client_min_messages = error;
 DROP EXTENSION asynctasq CASCADE;
-DROP SCHEMA victim, evil, asynctasq CASCADE;
+DROP SCHEMA victim, evil, lair, asynctasq CASCADE;
 
 --
 -- The schema is there before the extension

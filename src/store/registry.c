@@ -184,7 +184,7 @@ static void read_handler(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_queue(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_lane_queue(HeapTuple tuple, TupleDesc desc, void *arg);
 static AtqModel *make_table_model(const char *class_name);
-static Oid	find_relation(const char *name);
+static Oid	find_relation(const char *name, bool registered);
 static void read_model(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_relation(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_class(HeapTuple tuple, TupleDesc desc, void *arg);
@@ -755,7 +755,7 @@ atq_registry_model(const char *orm, AtqSpan class_name)
 static AtqModel *
 make_table_model(const char *class_name)
 {
-	Oid			relation = find_relation(class_name);
+	Oid			relation = find_relation(class_name, false);
 	AtqModel   *model;
 
 	if (!OidIsValid(relation))
@@ -770,9 +770,13 @@ make_table_model(const char *class_name)
 	return model;
 }
 
-/* A relation by its qualified name; InvalidOid when there is none. */
+/*
+ * A relation by its qualified name; InvalidOid when there is none.  Throws 42501
+ * where the user may not use the schema, unless the name is a registered one's:
+ * then it may be looked at on the way to another.
+ */
 static Oid
-find_relation(const char *name)
+find_relation(const char *name, bool registered)
 {
 	List	   *names;
 	Oid			schema;
@@ -780,7 +784,8 @@ find_relation(const char *name)
 	if (!SplitIdentifierString(pstrdup(name), '.', &names) ||
 		list_length(names) != 2)
 		return InvalidOid;
-	schema = LookupExplicitNamespace(linitial(names), true);
+	schema = registered ? get_namespace_oid(linitial(names), true) :
+		LookupExplicitNamespace(linitial(names), true);
 	return OidIsValid(schema) ? get_relname_relid(lsecond(names), schema) :
 		InvalidOid;
 }
@@ -815,7 +820,7 @@ read_model(HeapTuple tuple, TupleDesc desc, void *arg)
 	model->relation_name = get_text(tuple, MODEL_RELATION_NAME, desc);
 	model->server = get_text(tuple, MODEL_SERVER, desc);
 	if (get_rel_relkind(model->relation) == '\0')
-		model->relation = find_relation(model->relation_name);
+		model->relation = find_relation(model->relation_name, true);
 	if (OidIsValid(model->relation))
 		(void) hash_search(watched, &model->relation, HASH_ENTER, NULL);
 	read_model_key(model, tuple, desc);
