@@ -255,10 +255,29 @@ SELECT asynctasq.list(asynctasq.objects('lair.gone'));
 SELECT asynctasq.list(asynctasq.objects('lair.none'));
 RESET SESSION AUTHORIZATION;
 
+-- who registers a table vouches for that one, not for what gets its name
+CREATE SCHEMA commons;
+GRANT ALL ON SCHEMA commons TO PUBLIC;
+CREATE TABLE commons.t (id int PRIMARY KEY);
+SELECT asynctasq.register_model('commons.t', 'commons.t', key => '{id}');
+DROP TABLE commons.t;
+SET SESSION AUTHORIZATION regress_atq_evil;
+CREATE VIEW commons.t AS SELECT 1 AS id, evil.admit() AS x;
+GRANT SELECT ON commons.t TO PUBLIC;
+SET SESSION AUTHORIZATION regress_atq_victim;
+SELECT asynctasq.fetch(asynctasq.ref('commons.t', 1));
+SELECT asynctasq.list(asynctasq.objects('commons.t'));
+RESET SESSION AUTHORIZATION;
+SELECT asynctasq.fetch(asynctasq.ref('commons.t', 1));
+ALTER VIEW commons.t OWNER TO CURRENT_USER;
+ALTER FUNCTION evil.admit() OWNER TO CURRENT_USER;
+SELECT asynctasq.fetch(asynctasq.ref('commons.t', 1));
+ALTER FUNCTION evil.admit() OWNER TO regress_atq_evil;
+
 RESET search_path;
 SET client_min_messages = error;
 DROP EXTENSION asynctasq CASCADE;
-DROP SCHEMA victim, evil, lair, asynctasq CASCADE;
+DROP SCHEMA victim, evil, lair, commons, asynctasq CASCADE;
 
 --
 -- The schema is there before the extension

@@ -820,7 +820,10 @@ read_model(HeapTuple tuple, TupleDesc desc, void *arg)
 	model->relation_name = get_text(tuple, MODEL_RELATION_NAME, desc);
 	model->server = get_text(tuple, MODEL_SERVER, desc);
 	if (get_rel_relkind(model->relation) == '\0')
+	{
 		model->relation = find_relation(model->relation_name, true);
+		model->made_again = true;
+	}
 	if (OidIsValid(model->relation))
 		(void) hash_search(watched, &model->relation, HASH_ENTER, NULL);
 	read_model_key(model, tuple, desc);

@@ -101,6 +101,8 @@ typedef struct AtqModel
 	char	   *class_name;
 	Oid			owner;			/* who registered it; InvalidOid: nobody did */
 	Oid			relation;		/* InvalidOid: dropped */
+	bool		made_again;		/* it is not the one that was registered, but
+								 * has its name */
 	char	   *relation_name;	/* qualified and quoted */
 	int			nkeys;
 	char	  **keys;			/* column names in key order */

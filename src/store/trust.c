@@ -12,11 +12,13 @@
  *
  * So a model counts as harmless only when it was registered by, or when its
  * relation belongs to, a role that gains nothing: a superuser, the reader
- * himself, or a role that can act as the reader.  While rows of any other
- * model are read, functions are called only if they belong to such a role and
- * are not volatile, because a volatile one, dispatch() among them, could be
- * told to do harm.  That leaves what row security and views are mostly made
- * of: operators, current_user, current_setting().
+ * himself, or a role that can act as the reader.  Who registered it has not
+ * seen a relation that was made anew under the name: that is its owner's alone
+ * to vouch for.  While rows of any other model are read, functions are called
+ * only if they belong to such a role and are not volatile, because a volatile
+ * one, dispatch() among them, could be told to do harm.  That leaves what row
+ * security and views are mostly made of: operators, current_user,
+ * current_setting().
  *
  * Writing such a relation would call its triggers, which belong to its owner or
  * to who was allowed to make them, and with them what foreign keys do to other
@@ -75,7 +77,8 @@ atq_trust_init(void)
 bool
 atq_trust_model(const AtqModel *model)
 {
-	return (OidIsValid(model->owner) && trust_role(model->owner)) ||
+	return (OidIsValid(model->owner) && !model->made_again &&
+			trust_role(model->owner)) ||
 		atq_trust_relation(model->relation);
 }
 
