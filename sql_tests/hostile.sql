@@ -274,6 +274,18 @@ ALTER FUNCTION evil.admit() OWNER TO CURRENT_USER;
 SELECT asynctasq.fetch(asynctasq.ref('commons.t', 1));
 ALTER FUNCTION evil.admit() OWNER TO regress_atq_evil;
 
+-- nor does one who may only read a table say what its rows go by
+GRANT SELECT ON victim.secrets TO regress_atq_evil;
+SET SESSION AUTHORIZATION regress_atq_evil;
+SELECT asynctasq.register_model('a', 'victim.secrets', orm => 'django');
+SELECT asynctasq.args('s', s) FROM victim.secrets AS s;
+SET SESSION AUTHORIZATION regress_atq_victim;
+SELECT asynctasq.args('s', s) FROM victim.secrets AS s;
+SELECT asynctasq.register_model('b', 'victim.secrets');
+SELECT asynctasq.args('s', s) FROM victim.secrets AS s;
+RESET SESSION AUTHORIZATION;
+SELECT asynctasq.args('s', s) FROM victim.secrets AS s;
+
 RESET search_path;
 SET client_min_messages = error;
 DROP EXTENSION asynctasq CASCADE;

@@ -55,6 +55,7 @@
 #include "store/notice.h"
 #include "store/registry.h"
 #include "store/storage.h"
+#include "store/trust.h"
 
 static const char *const table_names[ATQ_NTABLES] = {
 	[ATQ_TABLE_HANDLER] = "handler",
@@ -141,7 +142,7 @@ typedef struct ModelEntry
 typedef struct RelationEntry
 {
 	Oid			relation;
-	AtqModel   *model;
+	List	   *models;			/* of AtqModel *, by (orm, class) */
 } RelationEntry;
 
 typedef enum Finding
@@ -840,6 +841,7 @@ AtqModel *
 atq_registry_model_of(Oid relation)
 {
 	RelationEntry *entry;
+	ListCell   *lc;
 
 	make_cache();
 	if (relations == NULL)
@@ -853,23 +855,31 @@ atq_registry_model_of(Oid relation)
 		relations = found;
 	}
 	entry = hash_search(relations, &relation, HASH_FIND, NULL);
-	return entry == NULL ? NULL : entry->model;
+	if (entry == NULL)
+		return NULL;
+	foreach(lc, entry->models)
+	{
+		if (atq_trust_registration(lfirst(lc)))
+			return lfirst(lc);
+	}
+	return NULL;
 }
 
-/* The first model of a relation, in the order of the index, wins. */
 static void
 read_relation(HeapTuple tuple, TupleDesc desc, void *arg)
 {
 	AtqModel   *model;
 	RelationEntry *entry;
+	MemoryContext old;
 	bool		found;
 
 	read_model(tuple, desc, &model);
 	if (!OidIsValid(model->relation))
 		return;
 	entry = hash_search((HTAB *) arg, &model->relation, HASH_ENTER, &found);
-	if (!found)
-		entry->model = model;
+	old = MemoryContextSwitchTo(registry_context);
+	entry->models = lappend(found ? entry->models : NIL, model);
+	MemoryContextSwitchTo(old);
 }
 
 List *

@@ -183,7 +183,10 @@ extern AtqModel *atq_registry_model(const char *orm, AtqSpan class_name);
 /* Classes of all registered models: of char *, in the current context. */
 extern List *atq_registry_classes(void);
 
-/* The model a relation was registered as, the first by (orm, class). */
+/*
+ * The model a relation was registered as, the first by (orm, class) of those
+ * that the current user may take for it (atq_trust_registration).
+ */
 extern AtqModel *atq_registry_model_of(Oid relation);
 
 /* Whether tasks run here; never NULL. */

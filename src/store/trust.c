@@ -66,6 +66,7 @@ static void check_triggers(Relation rel, const Query *query);
 static bool only_checks(Oid function);
 static bool check_function(Oid function, void *arg);
 static bool trust_role(Oid role);
+static Oid	relation_owner(Oid relation);
 
 void
 atq_trust_init(void)
@@ -85,14 +86,32 @@ atq_trust_model(const AtqModel *model)
 bool
 atq_trust_relation(Oid relation)
 {
+	Oid			owner = relation_owner(relation);
+
+	return OidIsValid(owner) && trust_role(owner);
+}
+
+bool
+atq_trust_registration(const AtqModel *model)
+{
+	Oid			owner = relation_owner(model->relation);
+
+	return trust_role(model->owner) ||
+		(OidIsValid(owner) && has_privs_of_role(model->owner, owner));
+}
+
+/* InvalidOid where there is no such relation. */
+static Oid
+relation_owner(Oid relation)
+{
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		return false;
+		return InvalidOid;
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
-	return trust_role(owner);
+	return owner;
 }
 
 /* True for a role that gains nothing by acting as the current user. */

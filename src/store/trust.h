@@ -20,6 +20,12 @@ extern bool atq_trust_model(const AtqModel *model);
 extern bool atq_trust_relation(Oid relation);
 
 /*
+ * True when the current user may go by what a model says of its relation: who
+ * registered it can act as the relation's owner or as the user.
+ */
+extern bool atq_trust_registration(const AtqModel *model);
+
+/*
  * Until the next call, functions that the current user has no reason to trust
  * throw 42501 instead of being called; NULL ends that.
  */
