@@ -286,10 +286,49 @@ SELECT asynctasq.args('s', s) FROM victim.secrets AS s;
 RESET SESSION AUTHORIZATION;
 SELECT asynctasq.args('s', s) FROM victim.secrets AS s;
 
+--
+-- A schema that one may not use hides what is in it, in each way of reading
+--
+CREATE SCHEMA vault;
+CREATE TABLE vault.t (id int PRIMARY KEY, up int REFERENCES vault.t);
+INSERT INTO vault.t VALUES (1, 1);
+GRANT ALL ON vault.t TO regress_atq_evil;
+SELECT asynctasq.register_model('vault.T', 'vault.t');
+CREATE VIEW commons.ways AS SELECT * FROM (VALUES
+	(1, 'SELECT asynctasq.fetch(asynctasq.ref(''vault.T'', 1))::text'),
+	(2, 'SELECT asynctasq.fetch(asynctasq.args(''a'', asynctasq.ref(''vault.T'', 1), ''b'', asynctasq.ref(''vault.T'', 2)))::text'),
+	(3, 'SELECT asynctasq.list(asynctasq.objects(''vault.T''))::text'),
+	(4, 'SELECT asynctasq.list(asynctasq.prefetch_related(asynctasq.objects(''vault.T''), ''t''))::text'),
+	(5, 'SELECT asynctasq.fetch_related(asynctasq.ref(''vault.T'', 1), ''up'')::text'),
+	(6, 'SELECT asynctasq.save(''vault.T'', ''{"id": 1, "up": 1}'')::text'),
+	(7, 'SELECT asynctasq.update(asynctasq.objects(''vault.T''), ''{"up": 1}'')::text')) AS w (n, way);
+GRANT SELECT ON commons.ways TO PUBLIC;
+CREATE FUNCTION commons.try(way text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	result text;
+BEGIN
+	EXECUTE way INTO result;
+	RETURN result;
+EXCEPTION WHEN insufficient_privilege THEN
+	RETURN SQLERRM;
+END $$;
+SET SESSION AUTHORIZATION regress_atq_evil;
+SELECT n, commons.try(way) FROM commons.ways ORDER BY n;
+RESET SESSION AUTHORIZATION;
+SELECT n, commons.try(way) FROM commons.ways ORDER BY n;
+-- also where plans are kept of somebody who may
+SET SESSION AUTHORIZATION regress_atq_evil;
+SELECT n, commons.try(way) FROM commons.ways ORDER BY n;
+RESET SESSION AUTHORIZATION;
+GRANT USAGE ON SCHEMA vault TO regress_atq_evil;
+SET SESSION AUTHORIZATION regress_atq_evil;
+SELECT count(*) FROM commons.ways WHERE commons.try(way) ~ 'denied';
+RESET SESSION AUTHORIZATION;
+
 RESET search_path;
 SET client_min_messages = error;
 DROP EXTENSION asynctasq CASCADE;
-DROP SCHEMA victim, evil, lair, commons, asynctasq CASCADE;
+DROP SCHEMA victim, evil, lair, commons, vault, asynctasq CASCADE;
 
 --
 -- The schema is there before the extension

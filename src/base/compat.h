@@ -51,6 +51,8 @@
 #include "catalog/pg_proc.h"
 #define atq_function_aclcheck(oid, role) \
 	object_aclcheck(ProcedureRelationId, (oid), (role), ACL_EXECUTE)
+#define atq_schema_aclcheck(oid, role) \
+	object_aclcheck(NamespaceRelationId, (oid), (role), ACL_USAGE)
 #define atq_server_aclcheck(oid, role) \
 	object_aclcheck(ForeignServerRelationId, (oid), (role), ACL_USAGE)
 #define atq_relation_ownercheck(oid, role) \
@@ -59,6 +61,8 @@
 #else
 #define atq_function_aclcheck(oid, role) \
 	pg_proc_aclcheck((oid), (role), ACL_EXECUTE)
+#define atq_schema_aclcheck(oid, role) \
+	pg_namespace_aclcheck((oid), (role), ACL_USAGE)
 #define atq_server_aclcheck(oid, role) \
 	pg_foreign_server_aclcheck((oid), (role), ACL_USAGE)
 #define atq_relation_ownercheck(oid, role) \

@@ -167,7 +167,10 @@ set_scope(AtqBuild *build, const AtqQuerySet *set, AtqQueryModel *model)
 	return scope;
 }
 
-/* Takes what has been built; closes the relations. */
+/*
+ * Takes what has been built; closes the relations, which the user must be allowed
+ * to name where the statement runs here.
+ */
 static AtqQuery *
 finish(AtqBuild *build, char *sql, const AtqSelect *select)
 {
@@ -191,7 +194,11 @@ finish(AtqBuild *build, char *sql, const AtqSelect *select)
 			((AtqExpression *) lfirst(lc))->type;
 	}
 	foreach(lc, build->opened)
+	{
+		if (build->server == NULL)
+			atq_relkey_check_schema(RelationGetRelid((Relation) lfirst(lc)));
 		relation_close(lfirst(lc), NoLock);
+	}
 	build->model->rel = NULL;
 	return query;
 }

@@ -323,6 +323,7 @@ atq_write_open(FunctionCallInfo fcinfo, int orm_arg)
 						model->model->class_name, model->model->server),
 				 errdetail("That could not be undone with the transaction."),
 				 errhint("Use asynctasq.execute().")));
+	atq_relkey_check_schema(model->model->relation);
 	return model;
 }
 

@@ -14,7 +14,10 @@
 #include "access/relation.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -115,6 +118,21 @@ kind_obstacle(Relation rel)
 		return psprintf("It belongs to schema \"%s\".",
 						get_namespace_name(schema));
 	return NULL;
+}
+
+bool
+atq_relkey_may_name(Oid relation)
+{
+	return atq_schema_aclcheck(get_rel_namespace(relation),
+							   GetUserId()) == ACLCHECK_OK;
+}
+
+void
+atq_relkey_check_schema(Oid relation)
+{
+	if (!atq_relkey_may_name(relation))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA,
+					   get_namespace_name(get_rel_namespace(relation)));
 }
 
 Oid

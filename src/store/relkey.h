@@ -35,6 +35,15 @@ extern int	atq_relkey_unregistered(Relation rel, AttrNumber *columns);
 extern void atq_relkey_check_kind(Relation rel);
 
 /*
+ * True where the current user may use a relation's schema, as a statement that
+ * names the relation asks when it is parsed, and not when a kept plan runs.
+ */
+extern bool atq_relkey_may_name(Oid relation);
+
+/* Throws 42501 where not. */
+extern void atq_relkey_check_schema(Oid relation);
+
+/*
  * The type of a key column, below any domain.  Throws 42P16 where it cannot
  * be a key: it is no scalar, or has no equality operator.
  */

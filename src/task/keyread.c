@@ -13,8 +13,9 @@
  *	- the relation is a table without children,
  *	- a unique index that is checked at once is on exactly the key's columns,
  *	  with the equality of their types and their collations,
- *	- the user may SELECT all of the table, no row security applies to it, and
- *	  no extension wants to be asked about privileges,
+ *	- the user may use the table's schema and SELECT all of the table, no row
+ *	  security applies to it, and no extension wants to be asked about
+ *	  privileges,
  *	- no column's value is computed when it is read.
  *
  * What may change while the table is locked against DDL is looked at each
@@ -177,7 +178,8 @@ may_read_all(AtqKeyReader *reader)
 
 	if (atq_registry_still_allowed(&reader->allowed, &now))
 		return true;
-	if (pg_class_aclcheck(reader->relation, now.user,
+	if (!atq_relkey_may_name(reader->relation) ||
+		pg_class_aclcheck(reader->relation, now.user,
 						  ACL_SELECT) != ACLCHECK_OK ||
 		check_enable_rls(reader->relation, InvalidOid, true) != RLS_NONE)
 		return false;

@@ -195,6 +195,7 @@ read_target(AtqResolution *resolution, AtqTarget *target)
 	target->plan = atq_modelplan_get(target->model);
 	if (n <= ATQ_FEW_ROWS && fetch_by_index(resolution, target))
 		return;
+	atq_relkey_check_schema(target->model->relation);
 	if (n == 1)
 		fetch_one(resolution, target);
 	else
