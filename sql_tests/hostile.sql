@@ -110,6 +110,11 @@ CREATE FUNCTION compare(int, int) RETURNS boolean STABLE LANGUAGE plpgsql AS $$ 
 CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = compare, RESTRICT = eqsel, JOIN = eqjoinsel);
 CREATE DOMAIN checked AS int CHECK (evil.lie(VALUE));
 CREATE TYPE pair AS (n checked);
+CREATE TYPE told AS ENUM ('x');
+CREATE FUNCTION tell(told) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.steal(); RETURN '1'; END $$;
+CREATE CAST (told AS json) WITH FUNCTION tell(told);
+CREATE TABLE in_cast (id int PRIMARY KEY, n told);
+INSERT INTO in_cast VALUES (1, 'x');
 CREATE AGGREGATE sums(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
 CREATE TABLE plain (id int PRIMARY KEY, other int REFERENCES plain);
 INSERT INTO plain SELECT n % 3, n % 3 FROM generate_series(0, 2) AS n;
@@ -143,14 +148,14 @@ GRANT SELECT ON ALL TABLES IN SCHEMA evil TO PUBLIC;
 GRANT UPDATE ON ALL TABLES IN SCHEMA evil TO PUBLIC;
 ANALYZE plain;
 SELECT asynctasq.register_model('evil.' || name, ('evil.' || name)::regclass, key => '{id}')
-FROM unnest('{called,in_from,in_operator,in_domain,in_type,in_json,in_aggregate,deputised,set_role,policed,harmless,indexed,partial,plain}'::text[]) AS name;
+FROM unnest('{called,in_from,in_operator,in_domain,in_type,in_json,in_cast,in_aggregate,deputised,set_role,policed,harmless,indexed,partial,plain}'::text[]) AS name;
 TRUNCATE log;
 CREATE FUNCTION send(handler text, name text) RETURNS boolean LANGUAGE sql AS $$
 	SELECT asynctasq.dispatch(handler, asynctasq.args('v', format('{"__orm:%s__": 1, "__orm_class__": "%s"}',
 		CASE WHEN name ~ '^table ' THEN 'postgres' ELSE 'sqlalchemy' END, replace(name, 'table ', ''))::asynctasq.msgpack)) > 0
 $$;
 CREATE VIEW attempts AS SELECT handler, name FROM unnest('{victim_take,victim_take_all,victim_lock,victim_follow}'::text[]) WITH ORDINALITY AS h (handler, h),
-	unnest('{evil.called,evil.in_from,evil.in_operator,evil.in_domain,evil.in_type,evil.in_json,evil.in_aggregate,evil.deputised,evil.set_role,evil.policed,evil.indexed,evil.partial,table evil.policed,table evil.indexed}'::text[]) WITH ORDINALITY AS n (name, n)
+	unnest('{evil.called,evil.in_from,evil.in_operator,evil.in_domain,evil.in_type,evil.in_json,evil.in_cast,evil.in_aggregate,evil.deputised,evil.set_role,evil.policed,evil.indexed,evil.partial,table evil.policed,table evil.indexed}'::text[]) WITH ORDINALITY AS n (name, n)
 WHERE handler <> 'victim_follow' OR name ~ 'policed|indexed'
 ORDER BY h, n;
 SELECT count(send(handler, name)) FROM attempts;

@@ -72,6 +72,7 @@ static Datum resolve_row(const AtqReference *reference, Oid row_type,
 static Datum resolve_set(const AtqReference *reference,
 						 const AtqTypeInfo *type, void *arg);
 static Jsonb *resolve_json(const AtqReference *reference, void *arg);
+static Jsonb *row_json(const AtqTarget *target, Datum row);
 
 AtqResolution *
 atq_resolve_begin(AtqRowLock lock)
@@ -437,5 +438,26 @@ resolve_json(const AtqReference *reference, void *arg)
 	entry = answer(arg, reference, &target);
 	if (entry == NULL)
 		return NULL;
-	return atq_datum_jsonb(entry->row, target->plan->row_type);
+	return row_json(target, entry->row);
+}
+
+/* Types of the row's columns may have casts to JSON. */
+static Jsonb *
+row_json(const AtqTarget *target, Datum row)
+{
+	const AtqModel *before = atq_trust_guarded();
+	Jsonb	   *json;
+
+	if (target->guarded)
+		atq_trust_guard(target->model);
+	PG_TRY();
+	{
+		json = atq_datum_jsonb(row, target->plan->row_type);
+	}
+	PG_FINALLY();
+	{
+		atq_trust_guard(before);
+	}
+	PG_END_TRY();
+	return json;
 }
