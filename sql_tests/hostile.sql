@@ -330,6 +330,38 @@ SET SESSION AUTHORIZATION regress_atq_evil;
 SELECT count(*) FROM commons.ways WHERE commons.try(way) ~ 'denied';
 RESET SESSION AUTHORIZATION;
 
+--
+-- What no command or expression calls: the functions of a type
+--
+SET SESSION AUTHORIZATION regress_atq_evil;
+CREATE FUNCTION evil.apart(int, int) RETURNS float8 IMMUTABLE LANGUAGE sql AS 'SELECT ($1 - $2)::float8';
+CREATE TYPE evil.span AS RANGE (SUBTYPE = int, SUBTYPE_DIFF = evil.apart);
+CREATE TABLE evil.spans (id int PRIMARY KEY, s evil.span);
+INSERT INTO evil.spans SELECT n, evil.span(n, n + 100) FROM generate_series(1, 1000) AS n;
+CREATE INDEX ON evil.spans USING gist (s);
+ANALYZE evil.spans;
+CREATE VIEW evil.overlaps AS SELECT id FROM evil.spans WHERE s && '[5,50)';
+GRANT SELECT, INSERT ON evil.spans, evil.overlaps TO PUBLIC;
+SELECT asynctasq.register_model('evil.overlaps', 'evil.overlaps', key => '{id}');
+CREATE OR REPLACE FUNCTION evil.apart(int, int) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'called by %', current_user; END $$;
+\connect -
+\set SHOW_CONTEXT never
+\set VERBOSITY terse
+SET SESSION AUTHORIZATION regress_atq_victim;
+SELECT asynctasq.fetch(asynctasq.ref('evil.overlaps', 1));
+SELECT asynctasq.count(asynctasq.objects('evil.overlaps'));
+SELECT asynctasq.create('evil.spans', '{"id": 0, "s": "[1,2)"}');
+-- whose settings make no difference
+RESET SESSION AUTHORIZATION;
+ALTER FUNCTION evil.apart(int, int) SET search_path = '';
+SET SESSION AUTHORIZATION regress_atq_victim;
+SELECT asynctasq.count(asynctasq.objects('evil.overlaps'));
+RESET SESSION AUTHORIZATION;
+ALTER FUNCTION evil.apart(int, int) SECURITY DEFINER;
+SET SESSION AUTHORIZATION regress_atq_victim;
+SELECT asynctasq.count(asynctasq.objects('evil.overlaps'));
+RESET SESSION AUTHORIZATION;
+
 RESET search_path;
 SET client_min_messages = error;
 DROP EXTENSION asynctasq CASCADE;

@@ -26,10 +26,14 @@
  * nobody looks any more.  So a statement that would fire a trigger other than
  * those that check a key is not planned.
  *
- * Two hooks see to it.  Nearly all functions are announced to
- * object_access_hook (hooks.c) before they are called.  Those of operators that only the
- * planner calls, on a column's statistics, are not, so that each query is
- * looked through before it is planned.
+ * Hooks see to it.  Nearly all functions are announced to object_access_hook
+ * (hooks.c) before they are called.  Those of operators that only the planner
+ * calls, on a column's statistics, are not, so that each query is looked through
+ * before it is planned.  Nor are, depending on the release, those that belong to
+ * a type: its casts to JSON, its subtype_diff.  So the function manager's hooks
+ * refuse what a role that is not trusted owns when it is looked up.  There
+ * volatile ones of others must pass, as many a type's or foreign data wrapper's
+ * functions are declared so, by default.
  *
  *-------------------------------------------------------------------------
  */
@@ -56,7 +60,10 @@
 #include "store/trust.h"
 
 static planner_hook_type prev_planner = NULL;
+static needs_fmgr_hook_type prev_needs_fmgr = NULL;
+static fmgr_hook_type prev_fmgr = NULL;
 static const AtqModel *guarded = NULL;
+static Oid	guarded_user = InvalidOid;	/* as whom the guard was turned on */
 
 static PlannedStmt *plan_query(Query *query, const char *source, int options,
 							   ParamListInfo params);
@@ -65,7 +72,12 @@ static void check_written(const Query *query);
 static void check_triggers(Relation rel, const Query *query);
 static bool only_checks(Oid function);
 static bool check_function(Oid function, void *arg);
+static bool needs_hook(Oid function);
+static void call_hook(FmgrHookEventType event, FmgrInfo *flinfo, Datum *arg);
+static void check_owner(Oid function, Oid user);
+static void refuse_function(Oid function) atq_noreturn;
 static bool trust_role(Oid role);
+static bool gains_nothing(Oid role, Oid user);
 static Oid	relation_owner(Oid relation);
 
 void
@@ -73,6 +85,10 @@ atq_trust_init(void)
 {
 	prev_planner = planner_hook;
 	planner_hook = plan_query;
+	prev_needs_fmgr = needs_fmgr_hook;
+	needs_fmgr_hook = needs_hook;
+	prev_fmgr = fmgr_hook;
+	fmgr_hook = call_hook;
 }
 
 bool
@@ -118,12 +134,20 @@ relation_owner(Oid relation)
 static bool
 trust_role(Oid role)
 {
-	return superuser_arg(role) || has_privs_of_role(role, GetUserId());
+	return gains_nothing(role, GetUserId());
+}
+
+static bool
+gains_nothing(Oid role, Oid user)
+{
+	return superuser_arg(role) || has_privs_of_role(role, user);
 }
 
 void
 atq_trust_guard(const AtqModel *model)
 {
+	if (guarded == NULL)
+		guarded_user = GetUserId();
 	guarded = model;
 }
 
@@ -235,12 +259,51 @@ check_function(Oid function, void *arg)
 		trust_role(proc->proowner);
 	ReleaseSysCache(tuple);
 	if (!harmless)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("function %s must not be called to read or write rows of model \"%s\"",
-						format_procedure(function), guarded->class_name),
-				 errdetail("Neither who registered the model nor the owner of its relation can act as role \"%s\".",
-						   GetUserNameFromId(GetUserId(), false)),
-				 errhint("If that role trusts the relation, have it or a superuser register the model.")));
+		refuse_function(function);
 	return false;
+}
+
+/* Asked of each function that is looked up to be called, but the next ones. */
+static bool
+needs_hook(Oid function)
+{
+	if (guarded != NULL)
+		check_owner(function, GetUserId());
+	return prev_needs_fmgr != NULL && prev_needs_fmgr(function);
+}
+
+/* Called with those that have settings, or are SECURITY DEFINER. */
+static void
+call_hook(FmgrHookEventType event, FmgrInfo *flinfo, Datum *arg)
+{
+	if (guarded != NULL && event == FHET_START)
+		check_owner(flinfo->fn_oid, guarded_user);
+	if (prev_fmgr != NULL)
+		prev_fmgr(event, flinfo, arg);
+}
+
+static void
+check_owner(Oid function, Oid user)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	if (!gains_nothing(owner, user))
+		refuse_function(function);
+}
+
+static void
+refuse_function(Oid function)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("function %s must not be called to read or write rows of model \"%s\"",
+					format_procedure(function), guarded->class_name),
+			 errdetail("Neither who registered the model nor the owner of its relation can act as role \"%s\".",
+					   GetUserNameFromId(GetUserId(), false)),
+			 errhint("If that role trusts the relation, have it or a superuser register the model.")));
 }
