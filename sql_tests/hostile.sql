@@ -146,6 +146,7 @@ CREATE VIEW set_role AS SELECT 1 AS id, set_config('evil.x', 'y', false) AS x;
 CREATE OR REPLACE FUNCTION later(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN evil.steal(); END $$;
 GRANT SELECT ON ALL TABLES IN SCHEMA evil TO PUBLIC;
 GRANT UPDATE ON ALL TABLES IN SCHEMA evil TO PUBLIC;
+GRANT REFERENCES ON plain, policed TO PUBLIC;
 ANALYZE plain;
 SELECT asynctasq.register_model('evil.' || name, ('evil.' || name)::regclass, key => '{id}')
 FROM unnest('{called,in_from,in_operator,in_domain,in_type,in_json,in_cast,in_aggregate,deputised,set_role,policed,harmless,indexed,partial,plain}'::text[]) AS name;
@@ -171,6 +172,10 @@ SELECT asynctasq.purge_queue('default', true) > 40 AS purged;
 -- who fetches a payload is as safe
 SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.called"}');
 SELECT asynctasq.fetch_related('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.policed"}', 'other');
+CREATE TABLE victim.trusting (id int PRIMARY KEY, other int REFERENCES evil.plain, policed int REFERENCES evil.policed);
+INSERT INTO victim.trusting VALUES (1, 1, 1);
+SELECT asynctasq.fetch_related('{"__orm:postgres__": 1, "__orm_class__": "victim.trusting"}', 'other');
+SELECT asynctasq.fetch_related('{"__orm:postgres__": 1, "__orm_class__": "victim.trusting"}', 'policed');
 RESET SESSION AUTHORIZATION;
 SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.called"}');
 SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.policed"}') ->> 'id' AS superuser_has_no_policies;

@@ -11,8 +11,9 @@
  * refresh() is fetch() of one row that must be there.
  *
  * fetch_related() follows a foreign key of the row that a reference stands
- * for, by one join of the two tables, planned at each call.  The table that
- * the key refers to need not be a model.
+ * for, by one join of the two tables, planned at each call, under guard where
+ * either is not to be trusted (store/trust.h).  The table that the key refers
+ * to need not be a model.
  *
  * All may run code of users (row security, input functions), so what the
  * registry has given is kept meanwhile.
@@ -45,6 +46,7 @@ static bool is_nil(AtqSpan value);
 static void match_reference(AtqSpan value, AtqReference *reference);
 static char *related_statement(const AtqLocation *location, const char *name,
 							   Oid *row_type);
+static void guard_other(const AtqLocation *location, Oid other);
 static ForeignKeyCacheInfo *find_foreign_key(Relation rel, const char *name);
 static List *keys_of_column(Relation rel, AttrNumber column);
 static bool has_column(const ForeignKeyCacheInfo *key, AttrNumber column);
@@ -241,6 +243,7 @@ related_statement(const AtqLocation *location, const char *name,
 	char	   *table = atq_relkey_name(other);
 	StringInfoData sql;
 
+	guard_other(location, key->confrelid);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT asynctasq_other.*::%s FROM %s AS asynctasq_row "
 					 "LEFT JOIN %s AS asynctasq_other ON ",
@@ -251,6 +254,16 @@ related_statement(const AtqLocation *location, const char *name,
 	relation_close(other, NoLock);
 	relation_close(rel, NoLock);
 	return sql.data;
+}
+
+/* The table that is referred to need not be one that the reader trusts. */
+static void
+guard_other(const AtqLocation *location, Oid other)
+{
+	const AtqModel *model = atq_registry_model_of(other);
+
+	if (!(model != NULL ? atq_trust_model(model) : atq_trust_relation(other)))
+		atq_trust_guard(location->model);
 }
 
 /*
