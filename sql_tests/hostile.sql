@@ -336,6 +336,27 @@ SELECT count(*) FROM commons.ways WHERE commons.try(way) ~ 'denied';
 RESET SESSION AUTHORIZATION;
 
 --
+-- Operators in the reader's search_path
+--
+SET SESSION AUTHORIZATION regress_atq_evil;
+CREATE FUNCTION commons.same(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN evil.steal(); END $$;
+CREATE OPERATOR commons.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = commons.same);
+SET SESSION AUTHORIZATION regress_atq_victim;
+SET search_path = commons;
+CREATE TABLE victim.pair (a varchar, b varchar, c int, PRIMARY KEY (a, b));
+CREATE TABLE victim.single (a varchar PRIMARY KEY, pair_a varchar, pair_b varchar, FOREIGN KEY (pair_a, pair_b) REFERENCES victim.pair);
+INSERT INTO victim.pair VALUES ('a', 'b', 1);
+INSERT INTO victim.single VALUES ('a', 'a', 'b');
+SELECT asynctasq.count(asynctasq.filter(asynctasq.objects('victim.single'), '{"a__in": {"class": "victim.single", "values": ["a"]}}'));
+SELECT asynctasq.count(asynctasq.filter(asynctasq.objects('victim.pair'), '{"pk__in": {"class": "victim.pair"}}'));
+SELECT asynctasq.count(asynctasq.filter(asynctasq.objects('victim.pair'), '{"pk__in": [["a", "b"]]}'));
+SELECT asynctasq.aggregate(asynctasq.slice(asynctasq.objects('victim.single'), 0, 1), '{"n": {"Count": "*"}}');
+SELECT asynctasq.delete(asynctasq.filter(asynctasq.objects('victim.single'), '{"pair__c": 1}'));
+SELECT asynctasq.get_or_create('victim.single', '{"a": "x"}'), asynctasq.save('victim.single', '{"a": "x"}');
+RESET search_path;
+RESET SESSION AUTHORIZATION;
+
+--
 -- What no command or expression calls: the functions of a type
 --
 SET SESSION AUTHORIZATION regress_atq_evil;

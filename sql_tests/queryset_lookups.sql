@@ -339,5 +339,33 @@ SELECT asynctasq.aggregate(asynctasq.objects('Post'), '{"n": {"F": "views"}}');
 SELECT asynctasq.aggregate(asynctasq.objects('Post'), '{"n": {"Count": "*", "of": 1}}');
 SELECT asynctasq.aggregate(asynctasq.objects('Post'), '{}');
 
+-- Columns whose types have operators of their own, in another schema.
+CREATE SCHEMA queryset_lookups_own;
+CREATE FUNCTION queryset_lookups_own.lt(mood, mood) RETURNS bool IMMUTABLE STRICT LANGUAGE internal AS 'enum_lt';
+CREATE FUNCTION queryset_lookups_own.le(mood, mood) RETURNS bool IMMUTABLE STRICT LANGUAGE internal AS 'enum_le';
+CREATE FUNCTION queryset_lookups_own.eq(mood, mood) RETURNS bool IMMUTABLE STRICT LANGUAGE internal AS 'enum_eq';
+CREATE FUNCTION queryset_lookups_own.ge(mood, mood) RETURNS bool IMMUTABLE STRICT LANGUAGE internal AS 'enum_ge';
+CREATE FUNCTION queryset_lookups_own.gt(mood, mood) RETURNS bool IMMUTABLE STRICT LANGUAGE internal AS 'enum_gt';
+CREATE FUNCTION queryset_lookups_own.cmp(mood, mood) RETURNS int IMMUTABLE STRICT LANGUAGE internal AS 'enum_cmp';
+CREATE OPERATOR queryset_lookups_own.< (LEFTARG = mood, RIGHTARG = mood, FUNCTION = queryset_lookups_own.lt);
+CREATE OPERATOR queryset_lookups_own.<= (LEFTARG = mood, RIGHTARG = mood, FUNCTION = queryset_lookups_own.le);
+CREATE OPERATOR queryset_lookups_own.= (LEFTARG = mood, RIGHTARG = mood, FUNCTION = queryset_lookups_own.eq);
+CREATE OPERATOR queryset_lookups_own.>= (LEFTARG = mood, RIGHTARG = mood, FUNCTION = queryset_lookups_own.ge);
+CREATE OPERATOR queryset_lookups_own.> (LEFTARG = mood, RIGHTARG = mood, FUNCTION = queryset_lookups_own.gt);
+CREATE OPERATOR CLASS queryset_lookups_own.ops DEFAULT FOR TYPE mood USING btree AS
+	OPERATOR 1 queryset_lookups_own.<, OPERATOR 2 queryset_lookups_own.<=, OPERATOR 3 queryset_lookups_own.=,
+	OPERATOR 4 queryset_lookups_own.>=, OPERATOR 5 queryset_lookups_own.>, FUNCTION 1 queryset_lookups_own.cmp(mood, mood);
+CREATE TABLE feeling (mood mood, n int, PRIMARY KEY (mood, n));
+INSERT INTO feeling VALUES ('sad', 1), ('ok', 1), ('ok', 2);
+SELECT asynctasq.sql(asynctasq.filter(asynctasq.objects('queryset_lookups.feeling'), '{"pk__in": [["ok", 1], ["sad", 2]]}'));
+SELECT asynctasq.list(asynctasq.filter(asynctasq.objects('queryset_lookups.feeling'), '{"pk__in": [["ok", 1], ["sad", 2]]}'));
+SELECT asynctasq.sql(asynctasq.filter(asynctasq.objects('queryset_lookups.feeling'), '{"mood__in": {"class": "queryset_lookups.feeling", "values": ["mood"]}}'));
+SELECT asynctasq.sql(asynctasq.filter(asynctasq.objects('queryset_lookups.feeling'), '{"n__in": {"class": "queryset_lookups.post", "values": ["id"]}}'));
+SELECT asynctasq.count(asynctasq.filter(asynctasq.objects('queryset_lookups.feeling'), '{"n__in": {"class": "queryset_lookups.post", "values": ["id"]}}'));
+SELECT asynctasq.list(asynctasq.filter(asynctasq.objects('queryset_lookups.feeling'),
+	'{"pk__in": {"class": "queryset_lookups.feeling", "where": [{"n": 1}]}}'));
+SELECT asynctasq.list(asynctasq.exclude(asynctasq.objects('queryset_lookups.feeling'),
+	'{"pk__in": {"class": "queryset_lookups.feeling", "where": [{"n": 1}]}}'));
+
 SELECT count(asynctasq.unregister_model(c, 'django')) FROM unnest('{City,Author,Profile,Post,Comment,Seat,Ticket}'::text[]) AS c;
-DROP SCHEMA queryset_lookups CASCADE;
+DROP SCHEMA queryset_lookups, queryset_lookups_own CASCADE;

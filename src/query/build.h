@@ -178,6 +178,12 @@ extern AtqExpression *atq_build_expression(AtqSource *table,
 /* A lookup whose path leads to columns. */
 extern AtqCondition atq_build_lookup(AtqLookup *lookup);
 
+/*
+ * That columns are equal to those of a row of a subquery; the operators are the
+ * types' own, whatever search_path has.
+ */
+extern char *atq_build_within(List *columns, List *others, const char *sql);
+
 /* Throws 22P02: the lookup's value must be something else. */
 extern void atq_build_refuse_value(const AtqLookup *lookup,
 								   const char *what) atq_noreturn;

@@ -59,7 +59,7 @@ static char *changed_rows(AtqBuild *build, const AtqQuerySet *set,
 static char *assignments_clause(AtqScope *scope, const Jsonb *assignments);
 static char *assigned(AtqScope *scope, AttrNumber column,
 					  const JsonbValue *value, const char *name);
-static char *key_list(AtqSource *table);
+static char *key_within(AtqScope *scope, const AtqQuerySet *set);
 static AtqBuild *begin_change(const AtqQuerySet *set, const char *what);
 static char *prefetch_keys(AtqBuild *build, const AtqPrefetch *prefetch,
 						   const Datum *arrays);
@@ -516,26 +516,21 @@ static char *
 set_condition(AtqScope *scope, const AtqQuerySet *set)
 {
 	AtqQuerySet keys = *set;
-	List	   *columns;
 
 	if (!set->sliced && set->distinct_on == NIL)
 		return atq_build_conditions(scope->root, set->where, false);
 	keys.form = ATQ_FORM_MODEL;
-	return psprintf("(%s) IN (%s)", key_list(scope->root),
-					atq_build_subquery(scope->build, &keys, &columns));
+	return key_within(scope, &keys);
 }
 
+/* The rows whose keys the set gives. */
 static char *
-key_list(AtqSource *table)
+key_within(AtqScope *scope, const AtqQuerySet *set)
 {
-	StringInfoData sql;
-	ListCell   *lc;
+	List	   *columns;
+	char	   *sql = atq_build_subquery(scope->build, set, &columns);
 
-	initStringInfo(&sql);
-	foreach(lc, atq_build_key(table))
-		appendStringInfo(&sql, "%s%s", sql.len == 0 ? "" : ", ",
-						 ((AtqExpression *) lfirst(lc))->sql);
-	return sql.data;
+	return atq_build_within(atq_build_key(scope->root), columns, sql);
 }
 
 /* (SELECT aggregate FROM model JOIN the rows that path leads to WHERE ..) */
@@ -610,7 +605,6 @@ changed_rows(AtqBuild *build, const AtqQuerySet *set, AtqScope *scope)
 	AtqBuild	saved = *build;
 	char	   *where = atq_build_conditions(scope->root, set->where, false);
 	AtqQuerySet keys = *set;
-	List	   *columns;
 
 	if (scope->joined == NIL)
 		return where;
@@ -618,8 +612,7 @@ changed_rows(AtqBuild *build, const AtqQuerySet *set, AtqScope *scope)
 	scope->joined = NIL;
 	scope->root->children = NIL;
 	keys.order = NIL;
-	return psprintf("(%s) IN (%s)", key_list(scope->root),
-					atq_build_subquery(build, &keys, &columns));
+	return key_within(scope, &keys);
 }
 
 static AtqQuery *

@@ -104,6 +104,7 @@ static char *within(AtqSource *table, const AtqLookup *lookup,
 static bool is_queryset(const JsonbValue *value);
 static char *within_queryset(AtqBuild *build, const AtqLookup *lookup,
 							 List *columns);
+static char *equality(const AtqExpression *left, const AtqExpression *right);
 static AtqCondition compare_key(AtqSource *table, AtqLookup *lookup);
 static char *key_equals(AtqBuild *build, const AtqLookup *lookup,
 						const JsonbValue *value);
@@ -607,24 +608,61 @@ is_queryset(const JsonbValue *value)
 									   &key) != NULL;
 }
 
-/* The columns are compared as the parser compares them. */
 static char *
 within_queryset(AtqBuild *build, const AtqLookup *lookup, List *columns)
 {
 	AtqQuerySet *set = atq_queryset_read(JsonbValueToJsonb((JsonbValue *) &lookup->value));
 	List	   *others;
 	char	   *sql = atq_build_subquery(build, set, &others);
-	StringInfoData result;
-	ListCell   *lc;
 
 	if (list_length(columns) != list_length(others))
 		atq_build_refuse_value(lookup, "a query set of one field");
-	initStringInfo(&result);
-	foreach(lc, columns)
-		appendStringInfo(&result, "%s%s", result.len == 0 ? "(" : ", ",
-						 ((AtqExpression *) lfirst(lc))->sql);
-	appendStringInfo(&result, ") IN (%s)", sql);
-	return result.data;
+	return atq_build_within(columns, others, sql);
+}
+
+/* Rows are compared as such where all columns are by the same operator. */
+char *
+atq_build_within(List *columns, List *others, const char *sql)
+{
+	char	   *operator = equality(linitial(columns), linitial(others));
+	bool		same = true;
+	StringInfoData row;
+	StringInfoData names;
+	StringInfoData equal;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	initStringInfo(&row);
+	initStringInfo(&names);
+	initStringInfo(&equal);
+	forboth(lc, columns, lc2, others)
+	{
+		const AtqExpression *column = lfirst(lc);
+		char	   *by = equality(column, lfirst(lc2));
+		int			n = foreach_current_index(lc) + 1;
+
+		same = same && strcmp(by, operator) == 0;
+		appendStringInfo(&row, "%s%s", n == 1 ? "" : ", ", column->sql);
+		appendStringInfo(&names, "%sc%d", n == 1 ? "" : ", ", n);
+		appendStringInfo(&equal, "%s%s %s asynctasq_in.c%d",
+						 n == 1 ? "" : " AND ", column->sql, by, n);
+	}
+	if (same)
+		return psprintf("(%s) %s ANY (%s)", row.data, operator, sql);
+	return psprintf("EXISTS (SELECT 1 FROM (%s) AS asynctasq_in (%s) WHERE %s)",
+					sql, names.data, equal.data);
+}
+
+/* Of two types, or of one that has none, pg_catalog's, if there is one. */
+static char *
+equality(const AtqExpression *left, const AtqExpression *right)
+{
+	Oid			type = getBaseType(left->type);
+	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+
+	if (!OidIsValid(operator) || type != getBaseType(right->type))
+		return "OPERATOR(pg_catalog.=)";
+	return operator_name(operator);
 }
 
 /* A key of several columns: its values are lists. */
@@ -690,13 +728,13 @@ check_key_value(const AtqLookup *lookup, const JsonbValue *value)
 		atq_build_refuse_value(lookup, psprintf("a list of the key's %d values", n));
 }
 
-/* (a, b) IN (SELECT .. FROM the columns' arrays) */
+/* (a, b) = ANY (SELECT .. FROM the columns' arrays) */
 static char *
 key_within(AtqBuild *build, const AtqLookup *lookup)
 {
 	const JsonbValue *value = &lookup->value;
 	int			n = atq_json_is_list(value) ? JsonContainerSize(value->val.binary.data) : 0;
-	StringInfoData columns;
+	List	   *others = NIL;
 	StringInfoData arrays;
 	ListCell   *lc;
 
@@ -705,7 +743,6 @@ key_within(AtqBuild *build, const AtqLookup *lookup)
 	for (int i = 0; i < n; i++)
 		check_key_value(lookup,
 						getIthJsonbValueFromContainer(value->val.binary.data, i));
-	initStringInfo(&columns);
 	initStringInfo(&arrays);
 	foreach(lc, lookup->path.columns)
 	{
@@ -729,16 +766,16 @@ key_within(AtqBuild *build, const AtqLookup *lookup)
 		parts = palloc(sizeof(JsonbValue));
 		parts->type = jbvBinary;
 		parts->val.binary.data = &JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL))->root;
-		appendStringInfo(&columns, "%s%s", columns.len == 0 ? "" : ", ",
-						 column->sql);
+		others = lappend(others, atq_build_text(NULL, type));
 		appendStringInfo(&arrays, "%spg_catalog.unnest(%s)",
 						 arrays.len == 0 ? "" : ", ",
 						 atq_build_param(build, get_array_type(type),
 										 atq_field_array(parts, type,
 														 lookup->text), false));
 	}
-	return psprintf("(%s) IN (SELECT * FROM ROWS FROM (%s))", columns.data,
-					arrays.data);
+	return atq_build_within(lookup->path.columns, others,
+							psprintf("SELECT * FROM ROWS FROM (%s)",
+									 arrays.data));
 }
 
 static char *
