@@ -170,6 +170,20 @@ SELECT asynctasq.dispatch('work', asynctasq.args('command', 'SELECT pg_sleep(360
 SELECT asynctasq.dispatch('work', asynctasq.args('command', 'DO $$ BEGIN PERFORM pg_sleep(3600); EXCEPTION WHEN query_canceled THEN END $$')) > 0 AS ok;
 SELECT asynctasq.drain();
 SELECT error ->> 'sqlstate' AS sqlstate, error ->> 'message' AS message FROM asynctasq.dead_letters WHERE error ->> 'sqlstate' = '57014';
+-- a cursor that goes may take another along, which iterate() has opened for it
+INSERT INTO drain.parents SELECT generate_series(100, 110);
+CREATE FUNCTION drain.half(cursor refcursor) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	row jsonb;
+BEGIN
+	OPEN cursor FOR SELECT asynctasq.iterate(asynctasq.objects('drain.parents'), 1);
+	FETCH cursor INTO row;
+END $$;
+SELECT asynctasq.register_handler('half', 'drain.half(refcursor)', max_attempts => 1);
+SELECT count(asynctasq.dispatch('half', asynctasq.args('cursor', 'c' || n))) FROM generate_series(1, 20) AS n;
+SELECT asynctasq.drain();
+SELECT count(*) FROM pg_cursors WHERE name ~ '^c|^<unnamed' AND NOT statement ~ 'pg_cursors';
+SELECT count(*) FROM asynctasq.dead_letters WHERE task = 'half';
 -- the client's own timeout is his
 SET statement_timeout = '50 ms';
 SELECT asynctasq.register_handler('work', 'drain.work(text)', max_attempts => 1);

@@ -301,7 +301,7 @@ abort_subtransaction(void)
 	CurrentResourceOwner = outer_owner;
 }
 
-/* What the task has made in the session goes. */
+/* What the task has made in the session goes; a cursor may take others along. */
 static void
 finish_task(void)
 {
@@ -309,8 +309,10 @@ finish_task(void)
 
 	foreach(lc, list_names(CURSORS))
 	{
-		if (is_new(lfirst(lc), cursors))
-			PortalDrop(GetPortalByName(lfirst(lc)), false);
+		Portal		portal = GetPortalByName(lfirst(lc));
+
+		if (PortalIsValid(portal) && is_new(lfirst(lc), cursors))
+			PortalDrop(portal, false);
 	}
 	foreach(lc, list_names(STATEMENTS))
 	{
