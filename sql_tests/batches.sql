@@ -106,6 +106,19 @@ SELECT * FROM failures();
 TRUNCATE calls;
 SELECT asynctasq.purge_queue('default', true);
 
+-- nor is an array passed that its domain does not allow
+CREATE DOMAIN pairs AS int[] CHECK (cardinality(VALUE) <= 2 AND 3 <> ALL (VALUE));
+CREATE FUNCTION checked(a pairs) RETURNS void LANGUAGE sql AS $$
+	INSERT INTO batches.calls (ids) VALUES (a)
+$$;
+SELECT asynctasq.register_handler('checked', 'checked(pairs)', batch_size => 10, max_attempts => 1);
+SELECT count(asynctasq.dispatch('checked', asynctasq.args('a', i))) FROM generate_series(1, 4) AS i;
+SELECT asynctasq.drain();
+SELECT ids FROM calls ORDER BY n;
+SELECT * FROM failures();
+TRUNCATE calls;
+SELECT asynctasq.purge_queue('default', true);
+
 -- a default cannot stand for one task's element
 CREATE FUNCTION defaults(a int[], b int[] DEFAULT '{7}') RETURNS void LANGUAGE sql AS $$
 	INSERT INTO batches.calls (ids) VALUES (a)
@@ -161,7 +174,7 @@ SELECT asynctasq.drain();
 SELECT ids FROM calls ORDER BY n;
 
 RESET search_path;
-SELECT asynctasq.unregister_handler(h) FROM unnest('{add,greet,total,nothing,too_few,picky,defaults,changed,names,whole}'::text[]) AS h;
+SELECT asynctasq.unregister_handler(h) FROM unnest('{add,greet,total,nothing,too_few,picky,checked,defaults,changed,names,whole}'::text[]) AS h;
 SELECT asynctasq.unregister_model('batches.User');
 \set VERBOSITY terse
 DROP SCHEMA batches CASCADE;

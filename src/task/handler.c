@@ -700,8 +700,9 @@ static Datum
 decode_array(Binding **bindings, const AtqTask **tasks, int n, int param,
 			 const AtqResolver *resolver)
 {
-	const AtqTypeInfo *array = bindings[0]->call->types[param];
+	AtqTypeInfo *array = bindings[0]->call->types[param];
 	const AtqTypeInfo *element = array->element;
+	Datum		result;
 	Datum	   *values = palloc(n * sizeof(Datum));
 	bool	   *nulls = palloc(n * sizeof(bool));
 	int			dims[1] = {n};
@@ -718,11 +719,13 @@ decode_array(Binding **bindings, const AtqTask **tasks, int n, int param,
 		values[i] = value.value;
 		nulls[i] = value.isnull;
 	}
-	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lower,
-											  array->element_type,
-											  element->len,
-											  element->by_value,
-											  element->align));
+	result = PointerGetDatum(construct_md_array(values, nulls, 1, dims, lower,
+												array->element_type,
+												element->len,
+												element->by_value,
+												element->align));
+	atq_datum_check_domain(result, false, array);
+	return result;
 }
 
 static void

@@ -151,10 +151,16 @@ atq_datum_decode(AtqSpan value, AtqTypeInfo *type,
 	CHECK_FOR_INTERRUPTS();
 	*isnull = false;
 	result = decode_base(value, type, resolver, isnull);
-	if (type->base_type != type->type)
-		domain_check(result, *isnull, type->type, &type->domain_extra,
-					 type->context);
+	atq_datum_check_domain(result, *isnull, type);
 	return result;
+}
+
+void
+atq_datum_check_domain(Datum value, bool isnull, AtqTypeInfo *type)
+{
+	if (type->base_type != type->type)
+		domain_check(value, isnull, type->type, &type->domain_extra,
+					 type->context);
 }
 
 /* Decodes one column of a reference's key; see datum.h. */
@@ -179,9 +185,7 @@ atq_datum_decode_key(AtqSpan value, AtqTypeInfo *type)
 		return atq_datum_decode(value, type, NULL, &isnull);
 
 	result = call_input(token.v.bytes, type);
-	if (type->base_type != type->type)
-		domain_check(result, false, type->type, &type->domain_extra,
-					 type->context);
+	atq_datum_check_domain(result, false, type);
 	return result;
 }
 

@@ -86,6 +86,13 @@ extern Datum atq_datum_decode(AtqSpan value, AtqTypeInfo *type,
 							  const AtqResolver *resolver, bool *isnull);
 
 /*
+ * Throws where a value of the type below a domain is not one of the domain's;
+ * what atq_datum_decode gives has been checked.
+ */
+extern void atq_datum_check_domain(Datum value, bool isnull,
+								   AtqTypeInfo *type);
+
+/*
  * Decodes a reference's key (one column): as above, but UUIDs, dates,
  * timestamps and Decimals come as text, aware datetimes as ext -1, and text
  * for an integer is accepted if it is one.  nil throws 22004.
