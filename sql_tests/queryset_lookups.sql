@@ -339,6 +339,12 @@ SELECT asynctasq.aggregate(asynctasq.objects('Post'), '{"n": {"F": "views"}}');
 SELECT asynctasq.aggregate(asynctasq.objects('Post'), '{"n": {"Count": "*", "of": 1}}');
 SELECT asynctasq.aggregate(asynctasq.objects('Post'), '{}');
 
+-- Aggregates over relations alone, of no row and of several.
+SELECT asynctasq.aggregate(asynctasq.filter(asynctasq.objects('Author'), '{"id": 0}'), '{"n": {"Count": "post_author"}, "m": {"Max": "post_author__views"}}');
+SELECT asynctasq.aggregate(asynctasq.slice(asynctasq.objects('Author'), 100), '{"m": {"Min": "comment"}}');
+SELECT asynctasq.aggregate(asynctasq.filter(asynctasq.objects('Author'), '{"id__gt": 1}'), '{"n": {"Count": "comment"}}');
+SELECT asynctasq.aggregate(asynctasq.filter(asynctasq.objects('Author'), '{"id": 0}'), '{"n": {"Count": "comment"}, "a": {"Count": "*"}}');
+
 -- Columns whose types have operators of their own, in another schema.
 CREATE SCHEMA queryset_lookups_own;
 CREATE FUNCTION queryset_lookups_own.lt(mood, mood) RETURNS bool IMMUTABLE STRICT LANGUAGE internal AS 'enum_lt';

@@ -425,6 +425,10 @@ atq_build_subquery(AtqBuild *build, const AtqQuerySet *set, List **columns)
 	return sql;
 }
 
+/*
+ * Aggregates over the set's own rows make one row of all of them; where all are
+ * subqueries, these rows are not wanted.
+ */
 AtqQuery *
 atq_query_aggregate(const AtqQuerySet *set, const Jsonb *aggregates)
 {
@@ -435,7 +439,8 @@ atq_query_aggregate(const AtqQuerySet *set, const Jsonb *aggregates)
 	JsonbIteratorToken token;
 	JsonbValue	part;
 	AtqSelect	select;
-	char	   *where;
+	bool		over_rows = false;
+	char	   *from = "";
 	AtqQuery   *query;
 
 	if (set->grouped)
@@ -451,23 +456,29 @@ atq_query_aggregate(const AtqQuerySet *set, const Jsonb *aggregates)
 	while ((token = JsonbIteratorNext(&it, &part, true)) != WJB_DONE)
 	{
 		AtqAnnotation annotation;
+		AtqExpression *expression;
 
 		if (token != WJB_KEY)
 			continue;
 		annotation.name = pnstrdup(part.val.string.val, part.val.string.len);
 		(void) JsonbIteratorNext(&it, &part, true);
 		annotation.expression = &part;
+		expression = aggregate_one(build, scope, set, &annotation);
+		over_rows = over_rows || expression->aggregate;
 		output->parts = lappend(output->parts,
-								atq_select_column(&select,
-												  aggregate_one(build, scope, set,
-																&annotation),
+								atq_select_column(&select, expression,
 												  annotation.name));
 	}
-	where = set_condition(scope, set);
-	query = finish(build, psprintf("SELECT %s FROM %s%s%s", select.sql.data,
-								   atq_build_from(scope),
-								   where == NULL ? "" : " WHERE ",
-								   where == NULL ? "" : where), &select);
+	if (over_rows)
+	{
+		char	   *where = set_condition(scope, set);
+
+		from = psprintf(" FROM %s%s%s", atq_build_from(scope),
+						where == NULL ? "" : " WHERE ",
+						where == NULL ? "" : where);
+	}
+	query = finish(build, psprintf("SELECT %s%s", select.sql.data, from),
+				   &select);
 	query->output = output;
 	return query;
 }

@@ -265,9 +265,13 @@ static Datum
 aggregate(PG_FUNCTION_ARGS)
 {
 	AtqQuerySet *set = atq_terminal_set(fcinfo, 0, false);
+	Found		found;
 
 	atq_require_arg(fcinfo, 1, "aggregates");
-	PG_RETURN_JSONB_P(find_rows(atq_query_aggregate(set, PG_GETARG_JSONB_P(1))).row);
+	found = find_rows(atq_query_aggregate(set, PG_GETARG_JSONB_P(1)));
+	if (found.n == 0)
+		elog(ERROR, "aggregates of \"%s\" have no row", set->class_name);
+	PG_RETURN_JSONB_P(found.row);
 }
 
 /* ---- all rows ---- */
