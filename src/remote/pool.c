@@ -84,6 +84,7 @@ static bool needs_lookup(const AtqPool *pool);
 static AtqFailure *start_connecting(AtqConn *conn);
 static const char *replaced(const AtqPool *pool, const char *keyword);
 static void ignore_notice(void *arg, const PGresult *result);
+static void end_conn(AtqConn *conn);
 static AtqFailure *begin_session(AtqConn *conn);
 static bool send_own(AtqConn *conn, AtqOwnJob which);
 static bool reset_session(AtqConn *conn);
@@ -197,6 +198,10 @@ sweep_pools(void)
 	}
 }
 
+/*
+ * At the process's end.  A cursor of a transaction under way lets go of its
+ * connection only later, so what connections were made of stays.
+ */
 static void
 close_all(int code, Datum arg)
 {
@@ -211,7 +216,7 @@ close_all(int code, Datum arg)
 			atq_host_end(pool->lookup);
 		pool->lookup = NULL;
 		dlist_foreach_modify(iter, &pool->conns)
-			atq_conn_close(dlist_container(AtqConn, node, iter.cur));
+			end_conn(dlist_container(AtqConn, node, iter.cur));
 		atq_poolstat_remove(pool->stat);
 		pool->stat = NULL;
 	}
@@ -675,7 +680,16 @@ note_unread(AtqConn *conn)
 void
 atq_conn_close(AtqConn *conn)
 {
+	end_conn(conn);
+	pfree(conn);
+}
+
+/* All but freeing it; nobody holds it any more. */
+static void
+end_conn(AtqConn *conn)
+{
 	atq_ahead_leave(conn);
+	conn->held = false;
 	if (conn->pg != NULL)
 	{
 		if (conn->njobs > 0 && PQstatus(conn->pg) == CONNECTION_OK &&
@@ -687,7 +701,6 @@ atq_conn_close(AtqConn *conn)
 	ReleaseExternalFD();
 	dlist_delete(&conn->node);
 	conn->pool->size--;
-	pfree(conn);
 }
 
 #ifdef LIBPQ_HAS_ASYNC_CANCEL

@@ -1,0 +1,52 @@
+# What is under way on other servers when a process or a mapping ends: no
+# crash, no connection that is left, and none that is another's.
+
+use strict;
+use warnings;
+
+use lib 'sql_tests/t';
+use AtqTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_cluster('near', 'asynctasq.enabled' => 'off');
+my ($host, $port) = ($node->host, $node->port);
+create_tenant($node, 'shop', 'app');
+$node->safe_psql('postgres', "CREATE DATABASE $_") foreach ('one', 'two', 'three');
+foreach my $name ('one', 'two', 'three')
+{
+	$node->safe_psql('shop', qq{
+		CREATE SERVER $name FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname '$name');
+		CREATE USER MAPPING FOR app SERVER $name OPTIONS (user 'app', password_required 'false');
+		GRANT USAGE ON FOREIGN SERVER $name TO app;});
+}
+
+# Waits until no session of this role is in one of the other databases.
+sub nobody_left
+{
+	my ($name) = @_;
+
+	wait_for($node, 'shop', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname IN ('one', 'two', 'three')});
+	return pass($name);
+}
+
+# A session ends while its cursor is open: by its client, and by SIGTERM.  The
+# cursor has a chunk under way, or has had all of them.
+my $log = -s $node->logfile;
+foreach my $rows (100000, 15)
+{
+	my $cursor = qq{
+		BEGIN;
+		DECLARE c CURSOR FOR SELECT asynctasq.stream('one', 'SELECT i, repeat(''x'', 100) FROM generate_series(1, $rows) AS i', fetch_size => 10);
+		FETCH 11 FROM c;};
+
+	like(app($node, 'shop', 'app', $cursor), qr/"i": 11,/, "a client leaves a cursor of $rows rows");
+	nobody_left('and its connection ends');
+	$node->psql('shop', "$cursor SELECT pg_terminate_backend(pg_backend_pid());", extra_params => [ '-U', 'app' ]);
+	nobody_left('so it does with the process');
+}
+unlike(slurp_file($node->logfile, $log), qr/was terminated by signal|reinitializing/, 'the server has not crashed');
+
+$node->stop;
+done_testing();
