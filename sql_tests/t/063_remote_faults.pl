@@ -115,6 +115,7 @@ is(app($node, 'shop', 'app', q{SELECT rows, error FROM asynctasq.gather('fine', 
 is(app($node, 'shop', 'app', q{SELECT count(*) > 0 FROM asynctasq.stream('fine', 'SELECT fault_once')}), 't', 'so is the beginning of a stream');
 app_fails($node, 'shop', 'app', q{SELECT asynctasq.execute('fine', 'SELECT fault_once')}, qr/08006/, 'a write is not');
 is(app($node, 'shop', 'app', q{SELECT asynctasq.execute('fine', 'SELECT fault_once')}), '{1}', 'but by its caller');
+app_fails($node, 'shop', 'app', q{SELECT asynctasq.execute('fine', 'SELECT fault_results')}, qr/08P01: server "fine" answers more than it was asked/, 'a write is answered once');
 
 # A connection that has died unnoticed while it was idle is found out first.
 is(app($node, 'shop', 'app', q{

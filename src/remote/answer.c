@@ -77,13 +77,23 @@ too_large(const AtqPool *pool)
 static bool
 take_result(AtqConn *conn, AtqJob *job, PGresult *result)
 {
-	switch (PQresultStatus(result))
+	ExecStatusType status = PQresultStatus(result);
+
+	if (job->statement == job->nstatements &&
+		status != PGRES_PIPELINE_SYNC && status != PGRES_FATAL_ERROR)
+	{
+		atq_run_lose(conn, atq_failure_make(ERRCODE_PROTOCOL_VIOLATION, NULL,
+											"server \"%s\" answers more than it was asked",
+											conn->pool->login->server_name));
+		return false;
+	}
+	switch (status)
 	{
 		case PGRES_SINGLE_TUPLE:
 		case PGRES_TUPLES_OK:
 			if (!take_rows(conn, job, result))
 				return false;
-			if (PQresultStatus(result) == PGRES_SINGLE_TUPLE)
+			if (status == PGRES_SINGLE_TUPLE)
 				return true;
 			/* FALLTHROUGH */
 		case PGRES_COMMAND_OK:
