@@ -1,5 +1,6 @@
-# What is under way on other servers when a process or a mapping ends: no
-# crash, no connection that is left, and none that is another's.
+# What ends or changes while something is under way: a process with its cursor,
+# a mapping that a statement is about to use, the queues whose delayed tasks
+# are made ready.
 
 use strict;
 use warnings;
@@ -47,6 +48,14 @@ foreach my $rows (100000, 15)
 	nobody_left('so it does with the process');
 }
 unlike(slurp_file($node->logfile, $log), qr/was terminated by signal|reinitializing/, 'the server has not crashed');
+
+# An array costs memory as its elements do, not a buffer for each.
+my ($length, $peak) = split /\n/, $node->safe_psql('shop', q{
+	CREATE USER MAPPING FOR CURRENT_USER SERVER two;
+	SELECT jsonb_array_length(asynctasq.scalar('two', 'SELECT array_agg(i) FROM generate_series(1, 200000) AS i'));
+	SELECT substring(pg_read_file('/proc/self/status') FROM 'VmHWM:\s+(\d+)');});
+is($length, '200000', 'a large array');
+cmp_ok($peak, '<', 150000, 'costs no more than its elements');
 
 $node->stop;
 done_testing();

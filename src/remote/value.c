@@ -126,6 +126,7 @@ atq_value_push(AtqRowsReader *reader, JsonbParseState **state,
 	return NULL;
 }
 
+/* What is appended does not point to the text. */
 static void
 push_text(JsonbParseState **state, JsonbIteratorToken token, Oid type,
 		  const char *str, int len)
@@ -311,6 +312,7 @@ walk_element(JsonbParseState **state, Oid element, const char *at)
 	}
 	else if (state != NULL)
 		push_text(state, WJB_ELEM, element, buf.data, buf.len);
+	pfree(buf.data);
 	return at;
 }
 
