@@ -57,5 +57,11 @@ my ($length, $peak) = split /\n/, $node->safe_psql('shop', q{
 is($length, '200000', 'a large array');
 cmp_ok($peak, '<', 150000, 'costs no more than its elements');
 
+# A commit that fails, on a connection that is closed after use.
+$node->safe_psql('two', 'CREATE TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED); GRANT ALL ON late TO app');
+app_fails($node, 'shop', 'app', q{
+	SET asynctasq.pool_class = 'null';
+	SELECT asynctasq.execute('two', 'INSERT INTO late VALUES (1), (1)')}, qr/23505/, 'a commit that fails');
+
 $node->stop;
 done_testing();

@@ -214,6 +214,8 @@ take_sync(AtqConn *conn, AtqJob *job)
 	conn->njobs--;
 	atq_ahead_note(conn);
 	conn->held = job->hold || conn->ahead;
+	if (!conn->held)
+		job->conn = NULL;
 	atq_run_finish(job, NULL);
 }
 
