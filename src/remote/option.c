@@ -49,19 +49,20 @@
 #define OUR_VALIDATOR	"atq_sql_fdw_validator"
 #define PGFDW_VALIDATOR	"postgres_fdw_validator"
 
-/* Options of a pool that are numbers. */
+/* Options of a pool that are numbers, within the bounds of their settings. */
 static const struct
 {
 	const char *name;
 	int			min;
+	int			max;
 	int			unit;			/* as of settings, or 0 */
 	Size		offset;			/* in AtqPoolOptions */
 }			pool_numbers[] = {
-	{"pool_min_size", 0, 0, offsetof(AtqPoolOptions, min_size)},
-	{"pool_max_size", 1, 0, offsetof(AtqPoolOptions, max_size)},
-	{"pool_max_overflow", -1, 0, offsetof(AtqPoolOptions, max_overflow)},
-	{"pool_timeout", 0, GUC_UNIT_S, offsetof(AtqPoolOptions, timeout_s)},
-	{"pool_recycle", -1, GUC_UNIT_S, offsetof(AtqPoolOptions, recycle_s)},
+	{"pool_min_size", 0, 1000, 0, offsetof(AtqPoolOptions, min_size)},
+	{"pool_max_size", 1, 1000, 0, offsetof(AtqPoolOptions, max_size)},
+	{"pool_max_overflow", -1, 1000, 0, offsetof(AtqPoolOptions, max_overflow)},
+	{"pool_timeout", 0, INT_MAX / 1000, GUC_UNIT_S, offsetof(AtqPoolOptions, timeout_s)},
+	{"pool_recycle", -1, INT_MAX / 1000, GUC_UNIT_S, offsetof(AtqPoolOptions, recycle_s)},
 };
 
 static PQconninfoOption *libpq_options = NULL;
@@ -237,14 +238,14 @@ read_number(DefElem *option, int which)
 	const char *hint = NULL;
 
 	if (!parse_int(text, &value, pool_numbers[which].unit, &hint) ||
-		value < pool_numbers[which].min)
+		value < pool_numbers[which].min || value > pool_numbers[which].max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for option \"%s\": \"%s\"",
 						option->defname, text),
 				 hint ? errhint("%s", hint) :
-				 errhint("It must be an integer of at least %d.",
-						 pool_numbers[which].min)));
+				 errhint("It must be an integer between %d and %d.",
+						 pool_numbers[which].min, pool_numbers[which].max)));
 	return value;
 }
 
