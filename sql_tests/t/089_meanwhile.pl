@@ -49,6 +49,32 @@ foreach my $rows (100000, 15)
 }
 unlike(slurp_file($node->logfile, $log), qr/was terminated by signal|reinitializing/, 'the server has not crashed');
 
+# A mapping is dropped while a statement is about to ask several servers: it
+# asks those that it has named.  The session has been on the first server, and
+# waits for the second one's mapping while the first one's goes.
+my $dropper = $node->background_psql('shop');
+$dropper->query_safe(q{
+	BEGIN;
+	LOCK TABLE pg_catalog.pg_user_mapping IN ACCESS EXCLUSIVE MODE;});
+my $session = $node->background_psql('shop', extra_params => [ '-U', 'app' ], on_error_stop => 0);
+$dropper->query_safe('COMMIT');
+$session->query_safe(q{SELECT asynctasq.scalar('one', 'SELECT 1')});
+$dropper->query_safe(q{
+	BEGIN;
+	LOCK TABLE pg_catalog.pg_user_mapping IN ACCESS EXCLUSIVE MODE;
+	DROP USER MAPPING FOR app SERVER one;});
+$session->query_until(qr/begun/, q{
+	\echo begun
+	SELECT string_agg(rows #>> '{0,db}', ' ' ORDER BY ord) FROM asynctasq.gather_many('{one,two,three}', 'SELECT current_database() AS db');
+	\echo ended
+});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_locks WHERE relation = 'pg_user_mapping'::regclass AND NOT granted});
+$dropper->query_safe('COMMIT');
+like($session->query_until(qr/ended/, ''), qr/^one two three$/m, 'each server is asked as it was named');
+is($session->query_safe('SELECT asynctasq.scalar(\'two\', \'SELECT 2\')'), '2', 'the session goes on');
+is($session->query_safe(q{SELECT string_agg(DISTINCT server, ' ' ORDER BY server) FROM asynctasq.stat_pools WHERE pid = pg_backend_pid()}), 'three two', 'and forgets what was dropped');
+$session->quit;
+
 # An array costs memory as its elements do, not a buffer for each.
 my ($length, $peak) = split /\n/, $node->safe_psql('shop', q{
 	CREATE USER MAPPING FOR CURRENT_USER SERVER two;

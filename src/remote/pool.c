@@ -33,6 +33,7 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
+#include "storage/proc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -115,6 +116,7 @@ atq_pool_get(Oid server, Oid user, AtqFailure **failure)
 	pool = hash_search(pools, &key, HASH_ENTER, &found);
 	if (!found)
 		init_pool(pool, server);
+	pool->lxid = atq_my_lxid();
 	if ((pool->stale || pool->context == NULL) &&
 		!read_options(pool, failure))
 		return NULL;
@@ -165,7 +167,10 @@ catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 	}
 }
 
-/* Closes what changed servers and mappings have left, and forgets dropped ones. */
+/*
+ * Closes what changed servers and mappings have left, and forgets dropped ones,
+ * but those for which this transaction may have made jobs.
+ */
 static void
 sweep_pools(void)
 {
@@ -187,6 +192,11 @@ sweep_pools(void)
 				atq_conn_close(conn);
 		}
 		atq_pool_publish(pool);
+		if (pool->lxid == atq_my_lxid())
+		{
+			any_stale = true;
+			continue;
+		}
 		if (pool->size > 0 ||
 			SearchSysCacheExists1(USERMAPPINGOID,
 								  ObjectIdGetDatum(pool->key.mapping)))
