@@ -29,7 +29,7 @@ getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
 		for (;;)
 			pause();
 	if (node != NULL && strcmp(node, "none.test") == 0)
-		return EAI_NONAME;
+		return service == NULL ? EAI_NONAME : EAI_FAIL;	/* EAI_FAIL: it is libpq that asks */
 	if (node != NULL && strcmp(node, "here.test") == 0)
 		node = "127.0.0.1";
 	return real(node, service, hints, result);
@@ -65,6 +65,11 @@ sub error_of
 }
 
 like(error_of('none'), qr/^08001: .*could not translate host name "none.test" to address: /, 'a name that is not known');
+like(app($node, 'shop', 'app', q{SELECT string_agg(error, ' ') FROM asynctasq.gather('none', 'SELECT 1', 'SELECT 2', 'SELECT 3')}), qr/^(08001: [^(]*\(could not translate host name "none.test" to address: Name or service not known\) ?){3}$/, 'nobody else asks for it');
+is($node->safe_psql('shop', q{
+	CREATE USER MAPPING FOR CURRENT_USER SERVER none;
+	DO 'BEGIN FOR i IN 1 .. 50 LOOP PERFORM * FROM asynctasq.gather(''none'', ''SELECT 1''); END LOOP; END';
+	SELECT sum(total_bytes) < 30000 FROM pg_backend_memory_contexts WHERE name IN ('asynctasq pool', 'asynctasq host')}), 't', 'and what it was told does not pile up');
 like(error_of('here'), qr/^08001: .*127.0.0.1.*, port 1 failed: /s, 'an address that a name has given');
 like(error_of('both'), qr/^08001: .*127.0.0.1.*, port 1 failed: /s, 'one of two names, with its port');
 like(error_of('given'), qr/^08001: .*"?127.0.0.1"?.*port 1 failed: /s, 'no look-up where the address is given');

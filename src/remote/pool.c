@@ -82,6 +82,7 @@ static void init_pool(AtqPool *pool, Oid server);
 static bool read_options(AtqPool *pool, AtqFailure **failure);
 static const char *login_value(const AtqLogin *login, const char *keyword);
 static bool needs_lookup(const AtqPool *pool);
+static void take_answer(AtqPool *pool);
 static AtqFailure *start_connecting(AtqConn *conn);
 static const char *replaced(const AtqPool *pool, const char *keyword);
 static void ignore_notice(void *arg, const PGresult *result);
@@ -278,6 +279,7 @@ read_options(AtqPool *pool, AtqFailure **failure)
 		atq_host_end(pool->lookup);
 	pool->lookup = NULL;
 	pool->answer = NULL;
+	pool->answer_context = NULL;
 	if (pool->context != NULL)
 		MemoryContextDelete(pool->context);
 	MemoryContextSetParent(context, TopMemoryContext);
@@ -389,11 +391,12 @@ atq_conn_open(AtqPool *pool)
 	MemoryContext old;
 	AtqConn    *conn;
 	int			timeout_s = pool->login->connect_timeout_s;
+	bool		look_up = needs_lookup(pool);
 
 	if (!AcquireExternalFD())
 		return NULL;
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	if (needs_lookup(pool))
+	if (look_up)
 	{
 		pool->lookup = atq_host_start(login_value(pool->login, "host"),
 									  login_value(pool->login, "port"));
@@ -441,7 +444,7 @@ needs_lookup(const AtqPool *pool)
 		(hostaddr != NULL && hostaddr[0] != '\0') ||
 		!atq_host_is_name(login_value(pool->login, "host")))
 		return false;
-	return pool->answer == NULL ||
+	return pool->answer == NULL || pool->answer->error != NULL ||
 		TimestampDifferenceExceeds(pool->answered_at, GetCurrentTimestamp(),
 								   ANSWER_MS);
 }
@@ -450,29 +453,39 @@ AtqFailure *
 atq_conn_resolve(AtqConn *conn)
 {
 	AtqPool    *pool = conn->pool;
-	MemoryContext old;
 
 	if (pool->lookup != NULL)
 	{
 		if (!atq_host_continue(pool->lookup))
 			return NULL;
-		old = MemoryContextSwitchTo(pool->context);
-		pool->answer = atq_host_answer(pool->lookup);
-		MemoryContextSwitchTo(old);
-		pool->answered_at = GetCurrentTimestamp();
-		atq_host_end(pool->lookup);
-		pool->lookup = NULL;
+		take_answer(pool);
 	}
 	if (pool->answer != NULL && pool->answer->error != NULL)
-	{
-		char	   *error = pool->answer->error;
-
-		pool->answer = NULL;
 		return atq_failure_make(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-								error, "could not connect to server \"%s\"",
+								pool->answer->error,
+								"could not connect to server \"%s\"",
 								pool->login->server_name);
-	}
 	return start_connecting(conn);
+}
+
+/* In the place of the last one: for all connections that wait for it. */
+static void
+take_answer(AtqPool *pool)
+{
+	MemoryContext old;
+
+	pool->answer = NULL;
+	if (pool->answer_context == NULL)
+		pool->answer_context = AllocSetContextCreate(pool->context,
+													 "asynctasq host",
+													 ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(pool->answer_context);
+	old = MemoryContextSwitchTo(pool->answer_context);
+	pool->answer = atq_host_answer(pool->lookup);
+	MemoryContextSwitchTo(old);
+	pool->answered_at = GetCurrentTimestamp();
+	atq_host_end(pool->lookup);
+	pool->lookup = NULL;
 }
 
 static AtqFailure *

@@ -86,7 +86,8 @@ typedef struct AtqPool
 	dlist_head	conns;
 	int			size;
 	AtqHostLookup *lookup;		/* of the host's name, under way */
-	AtqHostAnswer *answer;		/* .. its answer, in context */
+	AtqHostAnswer *answer;		/* .. its answer, or the last one's .. */
+	MemoryContext answer_context;	/* .. a child of context, or NULL */
 	TimestampTz answered_at;
 	int			lookup_event;	/* position in the wait set, or -1 */
 	AtqPoolStat *stat;
