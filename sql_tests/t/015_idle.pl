@@ -106,5 +106,17 @@ query_is($node, 'shop',
 	q{SELECT count(*) FROM pg_stat_statements WHERE query !~ 'pg_stat_statements'},
 	'1', 'an idle sweep is one statement');
 
+# So is a task that is due and held by who cancels it, now and then.
+my $id = app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('quick', '{"n": 1}', delay => '2 s')});
+my $holder = $node->background_psql('shop', extra_params => [ '-U', 'app' ]);
+is($holder->query_safe("BEGIN; SELECT asynctasq.cancel($id)"), 't', 'a task that waits is cancelled');
+wait_for($node, 'shop', "SELECT run_at < clock_timestamp() FROM asynctasq.tasks WHERE id = $id");
+$node->safe_psql('shop', q{SELECT FROM pg_stat_statements_reset()});
+wait_for($node, 'shop', q{SELECT max(calls) >= 3 FROM pg_stat_statements WHERE query LIKE 'WITH old AS%'});
+query_is($node, 'shop', q{SELECT sum(calls) BETWEEN 1 AND 1000 FROM pg_stat_statements WHERE query LIKE 'WITH due AS%'}, 't',
+	'while it is due and held no worker is kept busy');
+$holder->query_safe('COMMIT');
+$holder->quit;
+
 $node->stop;
 done_testing();

@@ -54,6 +54,9 @@ typedef struct LineMark
 	uint32		claims;
 } LineMark;
 
+/* How soon to look again for what is due and held by others. */
+#define HELD_MS			100
+
 /* The queue after which the next claim starts to look. */
 static int32 last_queue_id = 0;
 
@@ -301,7 +304,9 @@ atq_claim_overtaken(const AtqClaim *claim)
 
 /*
  * The time of the next due task is forgotten before the tables are read, so
- * that one dispatched meanwhile, which lowers it, is not overwritten.
+ * that one dispatched meanwhile, which lowers it, is not overwritten.  Rows
+ * that others hold, as who cancels a task until his transaction ends, are
+ * looked for again a little later.
  */
 void
 atq_claim_promote_due(int lane_index)
@@ -325,12 +330,13 @@ atq_claim_promote_due(int lane_index)
 		due = atq_storage_next_due(queue->durable, queue->id,
 								   GetActiveSnapshot());
 		if (due <= now)
-			(void) atq_storage_promote_due(queue->durable, queue->id, now,
-										   atq_claim_size,
-										   announce_promoted, &role);
+			due = atq_storage_promote_due(queue->durable, queue->id, now,
+										  atq_claim_size,
+										  announce_promoted, &role) > 0 ?
+				now : TimestampTzPlusMilliseconds(now, HELD_MS);
 		PopActiveSnapshot();
 		if (due != DT_NOEND)
-			atq_lane_announce_due(lane_index, due <= now ? now : due);
+			atq_lane_announce_due(lane_index, due);
 	}
 }
 
