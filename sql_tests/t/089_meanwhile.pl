@@ -75,6 +75,25 @@ is($session->query_safe('SELECT asynctasq.scalar(\'two\', \'SELECT 2\')'), '2', 
 is($session->query_safe(q{SELECT string_agg(DISTINCT server, ' ' ORDER BY server) FROM asynctasq.stat_pools WHERE pid = pg_backend_pid()}), 'three two', 'and forgets what was dropped');
 $session->quit;
 
+# The queues are read anew, because a function is made, while a worker makes
+# their delayed tasks ready.
+app($node, 'shop', 'app', q{
+	CREATE TABLE log (queue text);
+	CREATE FUNCTION note(queue text) RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO log VALUES (queue); END;
+	SELECT asynctasq.register_handler('note', 'note(text)');
+	SELECT asynctasq.dispatch('note', asynctasq.args('queue', q), queue => q, delay => '100 ms') FROM unnest('{a,b,c,d,e,f}'::text[]) AS q;});
+$dropper->query_safe(q{
+	BEGIN;
+	CREATE FUNCTION unrelated() RETURNS void LANGUAGE sql RETURN NULL;
+	LOCK TABLE asynctasq.task_unlogged IN ACCESS EXCLUSIVE MODE;});
+$node->append_conf('postgresql.conf', "asynctasq.enabled = on\nasynctasq.sweep_interval = '1d'");
+$node->reload;
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT granted AND backend_type = 'asynctasq worker'});
+$dropper->query_safe('COMMIT');
+wait_for($node, 'shop', 'SELECT count(*) = 6 FROM app.log');
+query_is($node, 'shop', q{SELECT string_agg(queue, ' ' ORDER BY queue) FROM app.log}, 'a b c d e f', 'delayed tasks of all queues run');
+$dropper->quit;
+
 # An array costs memory as its elements do, not a buffer for each.
 my ($length, $peak) = split /\n/, $node->safe_psql('shop', q{
 	CREATE USER MAPPING FOR CURRENT_USER SERVER two;

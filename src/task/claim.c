@@ -314,6 +314,7 @@ atq_claim_promote_due(int lane_index)
 	AtqLane    *lane = &atq_shared->lanes[lane_index];
 	TimestampTz now = GetCurrentTimestamp();
 	Oid			role = GetUserId();
+	bool		kept = atq_registry_keep(true);
 	AtqQueue  **queues;
 	int			n;
 
@@ -338,6 +339,7 @@ atq_claim_promote_due(int lane_index)
 		if (due != DT_NOEND)
 			atq_lane_announce_due(lane_index, due);
 	}
+	(void) atq_registry_keep(kept);
 }
 
 /* The lane, our own, is told when the task can be seen. */

@@ -440,6 +440,7 @@ atq_sql_retry(PG_FUNCTION_ARGS)
 	AtqQueue   *queue;
 	AtqTask		task;
 	AtqInserter *inserter;
+	Oid			owner;
 
 	PreventCommandIfReadOnly("retry()");
 	PreventCommandIfParallelMode("retry()");
@@ -453,13 +454,14 @@ atq_sql_retry(PG_FUNCTION_ARGS)
 				 errmsg("queue of task " INT64_FORMAT " does not exist any more",
 						id),
 				 errhint("Dispatch the task anew.")));
+	owner = queue->owner;
 	task.durable = queue->durable;
-	inserter = atq_insert_begin(queue->durable);
+	inserter = atq_insert_begin(task.durable);
 	atq_insert_task(inserter, &task);
 	atq_insert_end(inserter);
-	atq_notice_add(queue->owner, queue->id, task.priority, id, 0);
+	atq_notice_add(owner, task.queue_id, task.priority, id, 0);
 	atq_evidence_forgive(MyDatabaseId,
-						 atq_evidence_signature(queue->owner, task.task,
+						 atq_evidence_signature(owner, task.task,
 												task.args.data,
 												task.args.len));
 	PG_RETURN_BOOL(true);
