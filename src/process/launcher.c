@@ -596,6 +596,7 @@ make_room(int lane, TimestampTz now)
 		atq_slot_release(victim);
 }
 
+/* Unless its worker has taken it, which gives it back itself. */
 static void
 free_slot(int i, bool failed)
 {
@@ -603,6 +604,11 @@ free_slot(int i, bool failed)
 	AtqLane    *lane;
 
 	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	if (slot->lane < 0 || slot->pid != 0)
+	{
+		LWLockRelease(atq_shared->lock);
+		return;
+	}
 	lane = &atq_shared->lanes[slot->lane];
 	slot->lane = -1;
 	slot->generation++;
