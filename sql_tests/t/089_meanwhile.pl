@@ -94,6 +94,21 @@ wait_for($node, 'shop', 'SELECT count(*) = 6 FROM app.log');
 query_is($node, 'shop', q{SELECT string_agg(queue, ' ' ORDER BY queue) FROM app.log}, 'a b c d e f', 'delayed tasks of all queues run');
 $dropper->quit;
 
+# A worker that settles what another one left is no help to other tasks while
+# on_failure lasts, so there is a second one for them.
+app($node, 'shop', 'app', q{
+	CREATE FUNCTION die(n int) RETURNS void LANGUAGE sql RETURN pg_terminate_backend(pg_backend_pid());
+	CREATE FUNCTION linger(task jsonb, error jsonb) RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT pg_advisory_xact_lock(7); END;
+	SELECT asynctasq.register_handler('die', 'die(int)', max_attempts => 1, on_failure => 'linger(jsonb, jsonb)');});
+my $gate = $node->background_psql('shop');
+$gate->query_safe('SELECT pg_advisory_lock(7)');
+app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('die', '{"n": 1}')});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
+app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('note', '{"queue": "meanwhile"}', delay => '100 ms')});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.log WHERE queue = 'meanwhile'});
+query_is($node, 'shop', q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, '1', 'tasks run while on_failure of another one does');
+$gate->quit;
+
 # An array costs memory as its elements do, not a buffer for each.
 my ($length, $peak) = split /\n/, $node->safe_psql('shop', q{
 	CREATE USER MAPPING FOR CURRENT_USER SERVER two;

@@ -109,6 +109,7 @@ static void run_lane(void);
 static bool should_exit(void);
 static void settle_orphans(void);
 static bool take_orphan(void);
+static void mark_busy(void);
 static bool claim_more(void);
 static void run_next(void);
 static void note_taken_up(void);
@@ -425,7 +426,11 @@ should_exit(void)
 		(atq_worker_max_tasks > 0 && slot->tasks_done >= atq_worker_max_tasks);
 }
 
-/* Settles what workers of this lane left when they or the server died. */
+/*
+ * Settles what workers of this lane left when they or the server died.  Hooks
+ * of handlers may take long, so whoever has work for the lane must not count
+ * on this worker meanwhile.
+ */
 static void
 settle_orphans(void)
 {
@@ -433,13 +438,32 @@ settle_orphans(void)
 
 	while (atq_evidence_next(slot->database, slot->role, crashed.task_id,
 							 &crashed))
+	{
+		mark_busy();
 		atq_task_settle_crashed(&worker_runner, &crashed);
+	}
 
 	while (take_orphan())
 	{
+		mark_busy();
 		atq_task_settle_orphan(&worker_runner, &settling);
 		settling.task_id = 0;
 	}
+}
+
+static void
+mark_busy(void)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&slot->mutex);
+	slot->state = ATQ_SLOT_BUSY;
+	SpinLockRelease(&slot->mutex);
+	SpinLockAcquire(&mine->mutex);
+	if (mine->work_since == 0)
+		mine->work_since = now;
+	SpinLockRelease(&mine->mutex);
 }
 
 static bool
