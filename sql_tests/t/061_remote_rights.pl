@@ -81,6 +81,13 @@ is(app($node, 'shop', 'app', $who), '"trusted"', 'password_required false');
 app_fails($node, 'shop', 'app', q{ALTER USER MAPPING FOR app SERVER far OPTIONS (SET password_required 'false')}, qr/42501/, 'which only a superuser may say');
 $node->safe_psql('shop', q{CREATE USER MAPPING FOR boss SERVER far OPTIONS (user 'trusted')});
 is(app($node, 'shop', 'boss', $who), '"trusted"', 'a superuser needs no password');
+$node->safe_psql('shop', 'GRANT USAGE ON FOREIGN SERVER far TO boss; GRANT USAGE ON SCHEMA asynctasq TO boss');
+my $demoted = $node->background_psql('shop', extra_params => [ '-U', 'boss' ]);
+is($demoted->query_safe($who), '"trusted"', 'in a session, too');
+$node->safe_psql('shop', 'ALTER ROLE boss NOSUPERUSER');
+is($demoted->query_safe(q{SELECT left(error, 5) FROM asynctasq.check_servers() WHERE server = 'far'}), '2F003', 'who is none any more does');
+$node->safe_psql('shop', 'ALTER ROLE boss SUPERUSER; REVOKE USAGE ON FOREIGN SERVER far FROM boss');
+$demoted->quit;
 app_fails($node, 'shop', 'guest', $who, qr/42501: permission denied for foreign server far/, 'no privilege on the server');
 
 # A connection that a superuser's rights made is not used by others.

@@ -149,9 +149,11 @@ make_pools(void)
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, catalog_changed,
 								  (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, catalog_changed, (Datum) 0);
 	before_shmem_exit(close_all, (Datum) 0);
 }
 
+/* Also of users: who is no superuser any more must give a password. */
 static void
 catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
@@ -163,6 +165,7 @@ catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 	{
 		if (hashvalue == 0 ||
 			hashvalue == (cacheid == FOREIGNSERVEROID ? pool->server_hash :
+						  cacheid == AUTHOID ? pool->user_hash :
 						  pool->mapping_hash))
 			pool->stale = any_stale = true;
 	}
@@ -247,6 +250,8 @@ init_pool(AtqPool *pool, Oid server)
 											  ObjectIdGetDatum(server));
 	pool->mapping_hash = GetSysCacheHashValue1(USERMAPPINGOID,
 											   ObjectIdGetDatum(key.mapping));
+	pool->user_hash = GetSysCacheHashValue1(AUTHOID,
+											ObjectIdGetDatum(key.user));
 	pool->stat = atq_poolstat_add(server, key.user);
 }
 

@@ -77,6 +77,7 @@ typedef struct AtqPool
 	Oid			server;
 	uint32		server_hash;	/* of the syscache entries */
 	uint32		mapping_hash;
+	uint32		user_hash;
 	LocalTransactionId lxid;	/* the last one in which it was asked for */
 	bool		stale;			/* server or mapping has changed */
 	uint32		generation;		/* of the options */
