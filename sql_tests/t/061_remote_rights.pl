@@ -36,6 +36,7 @@ my %bad_server = (
 	"client_encoding 'x'" => qr/HV00D/,
 	"fallback_application_name 'x'" => qr/HV00D/,
 	"replication 'on'" => qr/HV00D/,
+	"oauth_issuer 'https://localhost'" => qr/HV00D/,
 	"pool_size '5'" => qr/HV00D/,
 	"password_required 'true'" => qr/HV00D/,
 	"pool_max_size '0'" => qr/22023: invalid value for option "pool_max_size": "0"/,

@@ -118,11 +118,15 @@ load_libpq_options(void)
 				 errdetail("Could not get libpq's default connection options.")));
 }
 
-/* Options for debugging, and those that are set here. */
+/*
+ * Options for debugging, those that are set here, and those of OAuth, for which
+ * libpq would ask servers of its own and a user on the terminal.
+ */
 static bool
 is_hidden(const PQconninfoOption *option)
 {
 	return strchr(option->dispchar, 'D') != NULL ||
+		strncmp(option->keyword, "oauth_", 6) == 0 ||
 		strcmp(option->keyword, "fallback_application_name") == 0 ||
 		strcmp(option->keyword, "client_encoding") == 0;
 }
