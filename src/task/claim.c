@@ -35,6 +35,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -82,7 +83,10 @@ atq_claim_make(int lane, MemoryContext context)
 	return claim;
 }
 
-/* Queues take turns: the search starts behind the one served last. */
+/*
+ * Queues take turns: the search starts behind the one served last.  What
+ * changed them is known here before what was announced because of that.
+ */
 bool
 atq_claim_next(AtqClaim *claim, AtqSlot *slot, int limit, int least)
 {
@@ -92,6 +96,7 @@ atq_claim_next(AtqClaim *claim, AtqSlot *slot, int limit, int least)
 
 	claim->announcements =
 		pg_atomic_read_u32(&atq_shared->lanes[claim->lane].announcements);
+	AcceptInvalidationMessages();
 	least = Min(least, claim->room);
 	limit = Max(least, Min(limit, claim->room));
 	n = atq_registry_queues_of(GetUserId(), &queues);
