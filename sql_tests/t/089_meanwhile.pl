@@ -109,6 +109,18 @@ wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.log WHERE queue = 'meanwh
 query_is($node, 'shop', q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, '1', 'tasks run while on_failure of another one does');
 $gate->quit;
 
+# A transaction holds more due tasks than are made ready at a time: those
+# behind them run.
+app($node, 'shop', 'app', q{
+	SELECT asynctasq.dispatch('note', '{"queue": "held"}', run_at => now() + interval '3 s') FROM generate_series(1, 250);
+	SELECT asynctasq.dispatch('note', '{"queue": "behind"}', run_at => now() + interval '4 s');});
+my $holder = $node->background_psql('shop', extra_params => [ '-U', 'app' ]);
+is($holder->query_safe(q{BEGIN; SELECT count(*) FROM asynctasq.tasks AS t WHERE status = 'scheduled' AND run_at < (SELECT max(run_at) FROM asynctasq.tasks) AND asynctasq.cancel(id)}), '250', 'tasks are cancelled');
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.log WHERE queue = 'behind'});
+query_is($node, 'shop', q{SELECT count(*) FROM app.log WHERE queue = 'held'}, '0', 'the one behind them runs');
+$holder->query_safe('COMMIT');
+$holder->quit;
+
 # An array costs memory as its elements do, not a buffer for each.
 my ($length, $peak) = split /\n/, $node->safe_psql('shop', q{
 	CREATE USER MAPPING FOR CURRENT_USER SERVER two;

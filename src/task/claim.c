@@ -58,6 +58,13 @@ typedef struct LineMark
 /* How soon to look again for what is due and held by others. */
 #define HELD_MS			100
 
+/* Whose tasks are made ready, and how many were due. */
+typedef struct Promotion
+{
+	Oid			role;
+	int			ndue;
+} Promotion;
+
 /* The queue after which the next claim starts to look. */
 static int32 last_queue_id = 0;
 
@@ -67,6 +74,7 @@ static bool settle_claim(int lane, const LineMark *mark, int64 last,
 						 bool drained);
 static void drain_unclaimable(const AtqClaim *claim);
 static bool reserve_place(AtqSlot *slot, const AtqQueue *queue);
+static int	promote_queue(const AtqQueue *queue, TimestampTz now);
 static void announce_promoted(int32 queue_id, int32 priority, int64 id,
 							  void *arg);
 
@@ -318,7 +326,6 @@ atq_claim_promote_due(int lane_index)
 {
 	AtqLane    *lane = &atq_shared->lanes[lane_index];
 	TimestampTz now = GetCurrentTimestamp();
-	Oid			role = GetUserId();
 	bool		kept = atq_registry_keep(true);
 	AtqQueue  **queues;
 	int			n;
@@ -326,7 +333,7 @@ atq_claim_promote_due(int lane_index)
 	SpinLockAcquire(&lane->mutex);
 	lane->next_due = DT_NOEND;
 	SpinLockRelease(&lane->mutex);
-	n = atq_registry_queues_of(role, &queues);
+	n = atq_registry_queues_of(GetUserId(), &queues);
 	for (int i = 0; i < n; i++)
 	{
 		AtqQueue   *queue = queues[i];
@@ -336,10 +343,8 @@ atq_claim_promote_due(int lane_index)
 		due = atq_storage_next_due(queue->durable, queue->id,
 								   GetActiveSnapshot());
 		if (due <= now)
-			due = atq_storage_promote_due(queue->durable, queue->id, now,
-										  atq_claim_size,
-										  announce_promoted, &role) > 0 ?
-				now : TimestampTzPlusMilliseconds(now, HELD_MS);
+			due = promote_queue(queue, now) > 0 ? now :
+				TimestampTzPlusMilliseconds(now, HELD_MS);
 		PopActiveSnapshot();
 		if (due != DT_NOEND)
 			atq_lane_announce_due(lane_index, due);
@@ -347,11 +352,35 @@ atq_claim_promote_due(int lane_index)
 	(void) atq_registry_keep(kept);
 }
 
+/* How many tasks were made ready; behind many that are held it looks further. */
+static int
+promote_queue(const AtqQueue *queue, TimestampTz now)
+{
+	Promotion	promotion = {GetUserId(), 0};
+	int			limit = atq_claim_size;
+	int			promoted;
+
+	for (;;)
+	{
+		promotion.ndue = 0;
+		promoted = atq_storage_promote_due(queue->durable, queue->id, now,
+										   limit, announce_promoted,
+										   &promotion);
+		if (promoted > 0 || promotion.ndue < limit ||
+			limit > PG_INT32_MAX / 4)
+			return promoted;
+		limit *= 4;
+	}
+}
+
 /* The lane, our own, is told when the task can be seen. */
 static void
 announce_promoted(int32 queue_id, int32 priority, int64 id, void *arg)
 {
-	atq_notice_add(*(Oid *) arg, queue_id, priority, id, 0);
+	Promotion  *promotion = arg;
+
+	promotion->ndue++;
+	atq_notice_add(promotion->role, queue_id, priority, id, 0);
 }
 
 bool
