@@ -16,14 +16,13 @@
 
 #include "access/transam.h"
 #include "catalog/pg_type.h"
-#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
 #include "query/output.h"
+#include "wire/datum.h"
 
 /* How values of a column are converted. */
 typedef enum ColumnWay
@@ -97,12 +96,7 @@ prepare_column(Column *column, MemoryContext context)
 		column->way = WAY_OUTPUT;
 		return;
 	}
-	fmgr_info_cxt(F_TO_JSONB, &column->function, context);
-	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
-											 list_make1(makeNullConst(column->type, -1, InvalidOid)),
-											 InvalidOid, InvalidOid,
-											 COERCE_EXPLICIT_CALL),
-					   &column->function);
+	atq_datum_prepare_jsonb(&column->function, column->type, context);
 	column->way = WAY_TO_JSONB;
 }
 
@@ -154,8 +148,8 @@ make_value(AtqOutputColumns *columns, int number, Datum value, bool isnull,
 	else if (column->way == WAY_OUTPUT)
 		make_string(OutputFunctionCall(&column->function, value), result);
 	else
-		make_json(DatumGetJsonbP(FunctionCall1(&column->function, value)),
-				  result);
+		make_json(atq_datum_call_jsonb(&column->function, value,
+									   column->type), result);
 }
 
 static void

@@ -107,6 +107,8 @@ static int	find_attribute(TupleDesc desc, AtqSpan name,
 						   const AtqTypeInfo *type);
 static AtqTypeInfo *attribute_info(AtqTypeInfo *type, TupleDesc desc,
 								   int attribute);
+static List *open_rows(List *opened, Oid type);
+static List *open_record(List *opened, Datum value);
 
 /* Looks a type up; throws when it does not exist or is a shell. */
 AtqTypeInfo *
@@ -849,29 +851,98 @@ attribute_info(AtqTypeInfo *type, TupleDesc desc, int attribute)
 	return info;
 }
 
-/*
- * to_jsonb() keeps pointers to a row's column names until it has put the
- * object together, when it has let go of their descriptor.  It stays where it
- * is while the relation is open.
- */
 Jsonb *
 atq_datum_jsonb(Datum value, Oid type)
 {
-	FmgrInfo	flinfo;
-	Oid			relation = get_typ_typrelid(type);
-	Relation	rel = NULL;
-	Jsonb	   *json;
+	FmgrInfo	to_jsonb;
 
-	if (OidIsValid(relation))
-		rel = relation_open(relation, AccessShareLock);
-	fmgr_info(F_TO_JSONB, &flinfo);
+	atq_datum_prepare_jsonb(&to_jsonb, type, CurrentMemoryContext);
+	return atq_datum_call_jsonb(&to_jsonb, value, type);
+}
+
+void
+atq_datum_prepare_jsonb(FmgrInfo *to_jsonb, Oid type, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	fmgr_info(F_TO_JSONB, to_jsonb);
 	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID,
 											 list_make1(makeNullConst(type, -1, InvalidOid)),
 											 InvalidOid, InvalidOid,
 											 COERCE_EXPLICIT_CALL),
-					   &flinfo);
-	json = DatumGetJsonbP(FunctionCall1(&flinfo, value));
-	if (rel != NULL)
-		relation_close(rel, AccessShareLock);
+					   to_jsonb);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * to_jsonb() keeps pointers to the column names of rows until it has put all
+ * of the object together, when it has let go of their descriptors.  These stay
+ * where they are while the relations are open.
+ */
+Jsonb *
+atq_datum_call_jsonb(FmgrInfo *to_jsonb, Datum value, Oid type)
+{
+	List	   *opened = type == RECORDOID ? open_record(NIL, value) :
+		open_rows(NIL, type);
+	Jsonb	   *json = DatumGetJsonbP(FunctionCall1(to_jsonb, value));
+	ListCell   *lc;
+
+	foreach(lc, opened)
+		relation_close(lfirst(lc), AccessShareLock);
+	list_free(opened);
 	return json;
+}
+
+/* Opens the relations of a type's rows, and of the rows in these. */
+static List *
+open_rows(List *opened, Oid type)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, 0);
+	Relation	rel;
+
+	if (entry->typtype == TYPTYPE_DOMAIN)
+		return open_rows(opened, getBaseType(type));
+	if (IsTrueArrayType(entry))
+		return open_rows(opened, entry->typelem);
+	if (!OidIsValid(entry->typrelid))
+		return opened;
+	rel = relation_open(entry->typrelid, AccessShareLock);
+	opened = lappend(opened, rel);
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (!attribute->attisdropped)
+			opened = open_rows(opened, attribute->atttypid);
+	}
+	return opened;
+}
+
+/* The same of a row whose type has no name: only the row knows its columns. */
+static List *
+open_record(List *opened, Datum value)
+{
+	HeapTupleHeader row = DatumGetHeapTupleHeader(value);
+	Oid			type = HeapTupleHeaderGetTypeId(row);
+	HeapTupleData tuple = {0};
+	TupleDesc	desc;
+
+	if (type != RECORDOID)
+		return open_rows(opened, type);
+	desc = lookup_rowtype_tupdesc(type, HeapTupleHeaderGetTypMod(row));
+	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+	tuple.t_data = row;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Oid			column = TupleDescAttr(desc, i)->atttypid;
+		bool		isnull;
+		Datum		inner = heap_getattr(&tuple, i + 1, desc, &isnull);
+
+		if (column != RECORDOID)
+			opened = open_rows(opened, column);
+		else if (!isnull)
+			opened = open_record(opened, inner);
+	}
+	ReleaseTupleDesc(desc);
+	return opened;
 }

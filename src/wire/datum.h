@@ -115,6 +115,11 @@ extern int	atq_datum_pin_settings(void);
 /* A SQL value as jsonb, as to_jsonb() gives it. */
 extern Jsonb *atq_datum_jsonb(Datum value, Oid type);
 
+/* The same for many of a type: prepared once, with memory of the context. */
+extern void atq_datum_prepare_jsonb(FmgrInfo *to_jsonb, Oid type,
+									MemoryContext context);
+extern Jsonb *atq_datum_call_jsonb(FmgrInfo *to_jsonb, Datum value, Oid type);
+
 /* "str", "datetime", ..: what messages call a token. */
 extern const char *atq_token_name(const AtqToken *token);
 
