@@ -38,6 +38,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -79,6 +80,13 @@
 #define BACKOFF_MIN_MS	100
 #define BACKOFF_MAX_MS	60000
 
+/* A version of the row of pg_authid. */
+typedef struct RoleVersion
+{
+	TransactionId xmin;
+	ItemPointerData tid;
+} RoleVersion;
+
 /* This process's own. */
 static AtqSlot *slot = NULL;
 static int	lane = -1;
@@ -90,6 +98,7 @@ static int	least_claim = 1;	/* the batch that was run last */
 static bool temp_used = false;
 static bool careful = false;	/* as of atq_evidence_careful */
 static uint32 my_role_hash = 0;
+static RoleVersion my_role;
 static bool role_is_stale = false;
 static AtqOrphan settling = {0};	/* off the lane's list, while it has a task */
 static uint32 idle_wait_event = 0;
@@ -104,6 +113,8 @@ static void quit_in_crash(SIGNAL_ARGS);
 static void connect_to(const AtqWorkerStart *start);
 static void watch_role(void);
 static void role_changed(Datum arg, int cacheid, uint32 hash);
+static void read_role(RoleVersion *version);
+static bool role_was_altered(void);
 static void apply_settings(void);
 static void run_lane(void);
 static bool should_exit(void);
@@ -353,18 +364,50 @@ watch_role(void)
 	my_role_hash = GetSysCacheHashValue1(AUTHOID,
 										 ObjectIdGetDatum(slot->role));
 	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
+	read_role(&my_role);
 	CommitTransactionCommand();
 }
 
-/*
- * What the role may do is partly settled when a session begins, so the next
- * tasks are for another worker.
- */
 static void
 role_changed(Datum arg, int cacheid, uint32 hash)
 {
 	if (hash == 0 || hash == my_role_hash)
 		role_is_stale = true;
+}
+
+/* Which version of the role's row there is; no row is a version too. */
+static void
+read_role(RoleVersion *version)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID,
+										ObjectIdGetDatum(slot->role));
+
+	memset(version, 0, sizeof(*version));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	version->xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	version->tid = tuple->t_self;
+	ReleaseSysCache(tuple);
+}
+
+/*
+ * What the role may do is partly settled when a session begins, so the next
+ * tasks are for another worker.  Not where only a cache was emptied: that may
+ * be as often as there are tasks.
+ */
+static bool
+role_was_altered(void)
+{
+	RoleVersion now;
+
+	if (!role_is_stale)
+		return false;
+	begin_transaction();
+	role_is_stale = false;
+	read_role(&now);
+	CommitTransactionCommand();
+	return now.xmin != my_role.xmin ||
+		!ItemPointerEquals(&now.tid, &my_role.tid);
 }
 
 /*
@@ -422,8 +465,9 @@ should_exit(void)
 	}
 	else if (careful && !atq_evidence_careful())
 		apply_settings();
-	return !atq_enabled || slot->release || role_is_stale ||
-		(atq_worker_max_tasks > 0 && slot->tasks_done >= atq_worker_max_tasks);
+	return !atq_enabled || slot->release ||
+		(atq_worker_max_tasks > 0 && slot->tasks_done >= atq_worker_max_tasks) ||
+		role_was_altered();
 }
 
 /*
