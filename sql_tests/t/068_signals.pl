@@ -125,13 +125,13 @@ foreach my $how ('idle', 'sleep', 'wait for a server', 'connect to a server', 'c
 query_is($node, 'shop', q{SELECT count(*) FROM app.effects WHERE what = 'never'}, '0', 'no attempt that was ended has effects');
 
 # A standby that crashes, and is told to stop while its recovery waits for the
-# archive.
+# archive: for any file ("all"), or for one, where it has begun to replay.
 my $block = $node->basedir . '/block';
 my $script = $node->basedir . '/restore';
 
 append_to_file($script, <<~SH);
 	#!/bin/sh
-	while test -e "$block"; do
+	while case \$(cat "$block" 2> /dev/null) in all|"\$1") true ;; *) false ;; esac; do
 		touch "$block.seen"
 		sleep 0.1
 	done
@@ -143,21 +143,41 @@ effects_once($node, 'before', 3, 'tasks before the backup');
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
-$standby->append_conf('postgresql.conf', "restore_command = '$script'");
+$standby->append_conf('postgresql.conf', "restore_command = '$script %f'");
 $standby->start;
 $node->safe_psql('shop', q{SELECT asynctasq.pause_queue('safe')}, extra_params => [ '-U', 'app' ]);
-dispatch('behind', 3);
-$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
-append_to_file($block, 'x');
-$standby->psql('shop', 'SELECT test.atq_test_kill_self()');
-for (my $tries = 0; !-e "$block.seen" && $tries < 10 * $PostgreSQL::Test::Utils::timeout_default; $tries++)
-{
-	select undef, undef, undef, 0.1;
-}
-ok(-e "$block.seen", 'recovery after a crash is held up');
 
-# Some releases of the server then wait for their own checkpointer, so that
-# only an immediate stop ends them; nothing of ours may be left.
+# Until a condition holds, or for too long.
+sub wait_until
+{
+	my ($condition) = @_;
+
+	for (my $tries = 0; !$condition->() && $tries < 10 * $PostgreSQL::Test::Utils::timeout_default; $tries++)
+	{
+		select undef, undef, undef, 0.1;
+	}
+	return;
+}
+
+sub crash_and_hold
+{
+	my ($what) = @_;
+
+	$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
+	append_to_file($block, $what);
+	$standby->psql('shop', 'SELECT test.atq_test_kill_self()');
+	wait_until(sub { -e "$block.seen" });
+	ok(-e "$block.seen", "recovery after a crash is held up ($what)");
+	unlink "$block.seen";
+	return;
+}
+
+dispatch('behind', 3);
+crash_and_hold('all');
+
+# Before it has begun to replay, some releases of the server wait for their own
+# checkpointer, so that only an immediate stop ends them; nothing of ours may
+# be left.
 my $postmaster = (split /\n/, slurp_file($standby->data_dir . '/postmaster.pid'))[0];
 
 sub children
@@ -168,18 +188,28 @@ sub children
 }
 
 kill 'INT', $postmaster;
-for (my $tries = 0; children('startup') && $tries < 10 * $PostgreSQL::Test::Utils::timeout_default; $tries++)
-{
-	select undef, undef, undef, 0.1;
-}
+wait_until(sub { !children('startup') });
 is(children('startup'), 0, 'a fast stop ends recovery meanwhile');
 is(children('asynctasq'), 0, 'and nothing of ours is left');
 $standby->stop('immediate', fail_ok => 1);
 unlink $block;
 $standby->start;
+
+# When it replays, a fast stop is one.
+$node->safe_psql('shop', 'SELECT pg_switch_wal()');
+dispatch('further behind', 3);
+my $segment = $node->safe_psql('shop', 'SELECT pg_walfile_name(pg_current_wal_lsn())');
+my $offset = -s $standby->logfile;
+crash_and_hold($segment);
+like(slurp_file($standby->logfile, $offset), qr/redo starts/, 'which has begun to replay');
+ok($standby->stop('fast', fail_ok => 1), 'a fast stop completes');
+like(slurp_file($standby->logfile, $offset), qr/database system is shut down/, 'and is one');
+unlink $block;
+$standby->start;
 $standby->promote;
 app($standby, 'shop', 'app', q{SELECT asynctasq.resume_queue('safe')});
-effects_once($standby, 'behind', 3, 'and its tasks run when it is promoted');
+effects_once($standby, 'behind', 3, 'its tasks run when it is promoted');
+effects_once($standby, 'further behind', 3, 'the later ones, too');
 $standby->stop;
 
 $node->stop;
