@@ -32,7 +32,10 @@ app($node, 'shop', 'app', q{
 	SELECT asynctasq.create_queue('safe', durable => true);
 	SELECT asynctasq.create_queue('default');
 	SELECT asynctasq.register_handler('work', 'work(text, boolean)', queue => 'safe', retry_delay => '0 s', max_attempts => 1);
-	SELECT asynctasq.register_handler('later', 'work(text, boolean)');});
+	SELECT asynctasq.register_handler('later', 'work(text, boolean)');
+	CREATE FUNCTION await_and_fail() RETURNS void LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock(42); RAISE 'no luck'; END $$;
+	SELECT asynctasq.register_handler('awaits', 'await_and_fail()', queue => 'safe', max_attempts => 2, retry_delay => '1 h');});
 
 sub bytes
 {
@@ -139,6 +142,26 @@ like(slurp_file($node->logfile, $offset), qr/all server processes terminated; re
 	'cut meanwhile: crashes once and recovers');
 counts_crash('cut meanwhile');
 is(-s $file, $size, 'and the file is whole again');
+
+# It counts for one attempt: not where somebody else has made that one since.
+my $locker = $node->background_psql('shop');
+my $crashed;
+$locker->query_safe('SELECT pg_advisory_lock(42)');
+$crashed = app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('awaits')});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
+$node->append_conf('postgresql.conf', 'asynctasq.enabled = off');
+$node->reload;
+wait_for($node, 'shop', q{SELECT current_setting('asynctasq.enabled') = 'off'});
+kill 'KILL', $node->safe_psql('shop', q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'awaits'});
+$locker->{run}->finish;
+wait_for($node, 'shop', 'SELECT true');
+is(app($node, 'shop', 'app', 'SELECT asynctasq.drain()'), '1', 'a task that was running in a crash is run by drain()');
+$node->append_conf('postgresql.conf', 'asynctasq.enabled = on');
+$node->reload;
+app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'behind', 'kill', false))});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'behind'});
+query_is($node, 'shop', "SELECT status, attempt FROM asynctasq.task_info($crashed)", 'scheduled|1', 'the crash was during the same attempt, which counts once');
+app($node, 'shop', 'app', "SELECT asynctasq.cancel($crashed)");
 
 # A base backup has none of it.
 $node->backup('base');

@@ -47,7 +47,10 @@ app($node, 'shop', 'app', q{
 	SELECT asynctasq.register_handler('asks', 'work(int, text)', max_attempts => 2, retry_delay => '0 s',
 		should_retry => 'ask_and_end(jsonb, jsonb)');
 	SELECT asynctasq.register_handler('tells', 'work(int, text)', max_attempts => 1,
-		on_failure => 'notify_and_end(jsonb, jsonb)');});
+		on_failure => 'notify_and_end(jsonb, jsonb)');
+	CREATE FUNCTION await_and_fail() RETURNS void LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock(42); RAISE 'no luck'; END $$;
+	SELECT asynctasq.register_handler('awaits', 'await_and_fail()', max_attempts => 2, retry_delay => '1 h')});
 
 sub dispatch
 {
@@ -93,6 +96,31 @@ dispatch('tells', '', 'end', 'fine');
 settled();
 query_is($node, 'shop', $dead, '1 1 57P01', 'a worker that ends in on_failure of an orphan: the attempt counts once');
 query_is($node, 'shop', 'SELECT string_agg(n::text, $$ $$) FROM app.effects', '2', 'the next task runs, once');
+
+# What a worker has left is of one attempt: when somebody else has made that
+# one meanwhile, it counts once.
+{
+	my $session = $node->background_psql('shop');
+	my $worker = q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'awaits'};
+
+	$node->safe_psql('shop', 'TRUNCATE app.effects; DELETE FROM asynctasq.dead_letter');
+	$session->query_safe('SELECT pg_advisory_lock(42)');
+	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('awaits')});
+	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
+	$node->append_conf('postgresql.conf', 'asynctasq.enabled = off');
+	$node->reload;
+	wait_for($node, 'shop', q{SELECT current_setting('asynctasq.enabled') = 'off'});
+	$node->safe_psql('shop', "SELECT pg_terminate_backend(pid, 10000) FROM ($worker) AS w");
+	$session->quit;
+	is(app($node, 'shop', 'app', 'SELECT asynctasq.drain()'), '1', 'a task whose worker has ended is run by drain()');
+	$node->append_conf('postgresql.conf', 'asynctasq.enabled = on');
+	$node->reload;
+	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('work', '{"n": 1, "what": "fine"}')});
+	wait_for($node, 'shop', 'SELECT count(*) = 1 FROM app.effects');
+	query_is($node, 'shop', q{SELECT status, attempt FROM asynctasq.tasks}, 'scheduled|1', 'and its worker, too, has made one attempt, the same');
+	query_is($node, 'shop', 'SELECT count(*) FROM asynctasq.dead_letters', '0', 'so there is another one');
+	$node->safe_psql('shop', 'DELETE FROM asynctasq.task');
+}
 
 # Claimed tasks whose places have changed are found again, without a sweep.
 # The first one, under way, holds the table.
