@@ -25,6 +25,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "remote/pool.h"
 
 #define LINGER_MS		1000
@@ -42,7 +43,7 @@ typedef struct Watched
 {
 	const AtqConn *conn;
 	int			socket;
-	TimestampTz since;			/* when its first answer was asked for */
+	int64		since;			/* when its first answer was asked for */
 } Watched;
 
 /* Read by the timer at any moment. */
@@ -70,7 +71,7 @@ atq_job_send_ahead(AtqJob *job)
 	job->tries = 0;
 	job->run = 0;
 	job->bytes = 0;
-	job->begun_at = GetCurrentTimestamp();
+	job->begun_at = atq_clock_now();
 	if (job->reader != NULL && job->reader->begin != NULL)
 		job->reader->begin(job);
 	if (!atq_conn_send(conn, job))
@@ -107,8 +108,6 @@ find_conn(AtqPool *pool)
 static bool
 watch(AtqConn *conn)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
 	if (conn->ahead)
 		return true;
 	if (nwatched == MAX_WATCHED)
@@ -117,11 +116,11 @@ watch(AtqConn *conn)
 		timer = RegisterTimeout(USER_TIMEOUT, shut_down_old);
 	watched[nwatched].conn = conn;
 	watched[nwatched].socket = PQsocket(conn->pg);
-	watched[nwatched].since = now;
+	watched[nwatched].since = atq_clock_now();
 	if (nwatched++ == 0)
 		enable_timeout_every(timer,
-							 TimestampTzPlusMilliseconds(now, LOOK_MS),
-							 LOOK_MS);
+							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														 LOOK_MS), LOOK_MS);
 	return true;
 }
 
@@ -140,11 +139,11 @@ find_watched(const AtqConn *conn)
 static void
 shut_down_old(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = atq_clock_now();
 
 	for (int i = 0; i < nwatched; i++)
 	{
-		if (now - watched[i].since >= LINGER_MS * INT64CONST(1000))
+		if (now >= atq_clock_after(watched[i].since, LINGER_MS))
 			(void) shutdown(watched[i].socket, SHUT_RDWR);
 	}
 }
@@ -169,7 +168,7 @@ void
 atq_ahead_note(AtqConn *conn)
 {
 	if (conn->ahead && conn->njobs > 0)
-		watched[find_watched(conn)].since = GetCurrentTimestamp();
+		watched[find_watched(conn)].since = atq_clock_now();
 	else
 		atq_ahead_leave(conn);
 }

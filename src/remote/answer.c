@@ -15,8 +15,8 @@
 #include <poll.h>
 
 #include "mb/pg_wchar.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/guc.h"
 #include "remote/pool.h"
 #include "remote/run.h"
@@ -222,18 +222,17 @@ take_sync(AtqConn *conn, AtqJob *job)
 bool
 atq_job_drain(AtqConn *conn, int ms)
 {
-	TimestampTz begun_at = GetCurrentTimestamp();
+	int64		deadline = atq_clock_after(atq_clock_now(), ms);
 
 	while (conn->njobs > 0)
 	{
 		struct pollfd pfd;
-		long		left = ms -
-			TimestampDifferenceMilliseconds(begun_at, GetCurrentTimestamp());
+		long		left = atq_clock_ms_until(deadline);
 
 		pfd.fd = PQsocket(conn->pg);
 		pfd.events = POLLIN;
 		pfd.revents = 0;
-		if (left <= 0 || poll(&pfd, 1, left) <= 0 || !atq_conn_read(conn))
+		if (left == 0 || poll(&pfd, 1, left) <= 0 || !atq_conn_read(conn))
 			return false;
 		if (!drop_answers(conn))
 			return false;

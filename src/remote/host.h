@@ -8,8 +8,6 @@
 #ifndef ATQ_REMOTE_HOST_H
 #define ATQ_REMOTE_HOST_H
 
-#include "datatype/timestamp.h"
-
 /* A look-up under way; palloc'd. */
 typedef struct AtqHostLookup AtqHostLookup;
 

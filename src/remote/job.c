@@ -30,8 +30,8 @@
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/guc.h"
 #include "remote/pool.h"
@@ -47,7 +47,7 @@ typedef struct Run
 	bool		reserved;		/* a descriptor is kept for the set */
 	int			room;			/* of events */
 	WaitEvent  *events;
-	TimestampTz deadline;		/* of all jobs; DT_NOEND: none */
+	int64		deadline;		/* of all jobs, or ATQ_CLOCK_NEVER */
 } Run;
 
 /* The run under way, or NULL. */
@@ -88,9 +88,9 @@ static uint32 wanted_events(const AtqConn *conn);
 static void advance(AtqConn *conn, uint32 events);
 static void resolve_pool(AtqPool *pool);
 static long wait_ms(void);
-static TimestampTz waiting_until(const AtqPool *pool);
+static int64 waiting_until(const AtqPool *pool);
 static bool expire(void);
-static bool expire_conns(AtqPool *pool, TimestampTz now);
+static bool expire_conns(AtqPool *pool, int64 now);
 static void fail_jobs(AtqConn *conn, const AtqFailure *failure);
 static bool may_end(void);
 
@@ -154,8 +154,8 @@ begin_run(int ms)
 	run = palloc0(sizeof(Run));
 	run->number = ++run_number;
 	run->ms = ms;
-	run->deadline = ms == 0 ? DT_NOEND :
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	run->deadline = ms == 0 ? ATQ_CLOCK_NEVER :
+		atq_clock_after(atq_clock_now(), ms);
 }
 
 static void
@@ -170,7 +170,7 @@ enter_pool(AtqPool *pool)
 static void
 begin_job(AtqJob *job)
 {
-	job->begun_at = GetCurrentTimestamp();
+	job->begun_at = atq_clock_now();
 	job->run = run->number;
 	run->active++;
 	atq_job_writes += job->write ? 1 : 0;
@@ -191,7 +191,7 @@ enqueue(AtqJob *job, bool first)
 {
 	job->state = ATQ_JOB_WAITING;
 	job->conn = NULL;
-	job->waits_since = GetCurrentTimestamp();
+	job->waits_since = atq_clock_now();
 	if (first)
 		dlist_push_head(&job->pool->waiting, &job->node);
 	else
@@ -488,7 +488,7 @@ void
 atq_run_finish(AtqJob *job, AtqFailure *failure)
 {
 	AtqPoolCounts *counts = &job->pool->counts;
-	double		ms = (GetCurrentTimestamp() - job->begun_at) / 1000.0;
+	double		ms = (atq_clock_now() - job->begun_at) / 1000.0;
 
 	job->state = ATQ_JOB_DONE;
 	if (failure != NULL)
@@ -778,7 +778,7 @@ resolve_pool(AtqPool *pool)
 static long
 wait_ms(void)
 {
-	TimestampTz next = run->deadline;
+	int64		next = run->deadline;
 	ListCell   *lc;
 
 	foreach(lc, run->pools)
@@ -796,29 +796,27 @@ wait_ms(void)
 		if (!dlist_is_empty(&pool->waiting) && count_pending(pool) == 0)
 			next = Min(next, waiting_until(pool));
 	}
-	return next == DT_NOEND ? -1 :
-		TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+	return next == ATQ_CLOCK_NEVER ? -1 : atq_clock_ms_until(next);
 }
 
 /* When the first of the waiting jobs has waited long enough. */
-static TimestampTz
+static int64
 waiting_until(const AtqPool *pool)
 {
-	TimestampTz since = DT_NOEND;
+	int64		since = ATQ_CLOCK_NEVER;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &((AtqPool *) pool)->waiting)
 		since = Min(since,
 					dlist_container(AtqJob, node, iter.cur)->waits_since);
-	return TimestampTzPlusMilliseconds(since,
-									   pool->options.timeout_s * INT64CONST(1000));
+	return atq_clock_after(since, pool->options.timeout_s * INT64CONST(1000));
 }
 
 /* Gives up what has taken too long; true where there was something. */
 static bool
 expire(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = atq_clock_now();
 	bool		found = false;
 	ListCell   *lc;
 
@@ -850,7 +848,7 @@ expire(void)
 
 /* Closes connections that are not ready in time, or do not answer. */
 static bool
-expire_conns(AtqPool *pool, TimestampTz now)
+expire_conns(AtqPool *pool, int64 now)
 {
 	dlist_node *node = dlist_is_empty(&pool->conns) ? NULL :
 		dlist_head_node(&pool->conns);

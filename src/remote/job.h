@@ -13,7 +13,6 @@
 #ifndef ATQ_REMOTE_JOB_H
 #define ATQ_REMOTE_JOB_H
 
-#include "datatype/timestamp.h"
 #include "lib/ilist.h"
 
 #include "remote/failure.h"
@@ -71,8 +70,8 @@ struct AtqJob
 	int			tries;
 	bool		waited;			/* found no connection ready */
 	Size		bytes;			/* of the answer */
-	TimestampTz begun_at;
-	TimestampTz waits_since;	/* for a connection */
+	int64		begun_at;
+	int64		waits_since;	/* for a connection */
 	dlist_node	node;			/* in its pool's waiting, its connection's
 								 * jobs */
 };

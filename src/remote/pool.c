@@ -38,8 +38,8 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/guc.h"
 #include "remote/pool.h"
@@ -332,8 +332,8 @@ atq_conn_is_worn(const AtqConn *conn)
 
 	return conn->generation != pool->generation ||
 		(pool->options.recycle_s >= 0 &&
-		 TimestampDifferenceExceeds(conn->created_at, GetCurrentTimestamp(),
-									pool->options.recycle_s * 1000));
+		 atq_clock_now() >= atq_clock_after(conn->created_at,
+											pool->options.recycle_s * INT64CONST(1000)));
 }
 
 /* The one that was used last stays first. */
@@ -416,9 +416,9 @@ atq_conn_open(AtqPool *pool)
 	MemoryContextSwitchTo(old);
 	conn->pool = pool;
 	conn->generation = pool->generation;
-	conn->created_at = GetCurrentTimestamp();
-	conn->deadline = timeout_s == 0 ? DT_NOEND :
-		TimestampTzPlusMilliseconds(conn->created_at, timeout_s * INT64CONST(1000));
+	conn->created_at = atq_clock_now();
+	conn->deadline = timeout_s == 0 ? ATQ_CLOCK_NEVER :
+		atq_clock_after(conn->created_at, timeout_s * INT64CONST(1000));
 	conn->event = -1;
 	dlist_init(&conn->jobs);
 	dlist_push_head(&pool->conns, &conn->node);
@@ -450,8 +450,7 @@ needs_lookup(const AtqPool *pool)
 		!atq_host_is_name(login_value(pool->login, "host")))
 		return false;
 	return pool->answer == NULL || pool->answer->error != NULL ||
-		TimestampDifferenceExceeds(pool->answered_at, GetCurrentTimestamp(),
-								   ANSWER_MS);
+		atq_clock_now() >= atq_clock_after(pool->answered_at, ANSWER_MS);
 }
 
 AtqFailure *
@@ -488,7 +487,7 @@ take_answer(AtqPool *pool)
 	old = MemoryContextSwitchTo(pool->answer_context);
 	pool->answer = atq_host_answer(pool->lookup);
 	MemoryContextSwitchTo(old);
-	pool->answered_at = GetCurrentTimestamp();
+	pool->answered_at = atq_clock_now();
 	atq_host_end(pool->lookup);
 	pool->lookup = NULL;
 }
@@ -598,9 +597,8 @@ atq_conn_ping(AtqConn *conn)
 	int			timeout_s = conn->pool->login->connect_timeout_s;
 
 	conn->state = ATQ_CONN_PROVING;
-	conn->deadline = timeout_s == 0 ? DT_NOEND :
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-									timeout_s * INT64CONST(1000));
+	conn->deadline = timeout_s == 0 ? ATQ_CLOCK_NEVER :
+		atq_clock_after(atq_clock_now(), timeout_s * INT64CONST(1000));
 	return send_own(conn, ATQ_OWN_PING);
 }
 
@@ -737,8 +735,9 @@ end_conn(AtqConn *conn)
 static void
 cancel_queries(PGconn *pg)
 {
-	static TimestampTz not_before = 0;
-	TimestampTz begun_at = GetCurrentTimestamp();
+	static int64 not_before = 0;
+	int64		begun_at = atq_clock_now();
+	int64		deadline = atq_clock_after(begun_at, CANCEL_MS);
 	PGcancelConn *cancel;
 	PostgresPollingStatusType status;
 
@@ -750,15 +749,14 @@ cancel_queries(PGconn *pg)
 	while (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING)
 	{
 		struct pollfd pfd;
-		long		ms = CANCEL_MS -
-			TimestampDifferenceMilliseconds(begun_at, GetCurrentTimestamp());
+		long		ms = atq_clock_ms_until(deadline);
 
 		pfd.fd = PQcancelSocket(cancel);
 		pfd.events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
 		pfd.revents = 0;
-		if (ms <= 0 || poll(&pfd, 1, ms) < 0)
+		if (ms == 0 || poll(&pfd, 1, ms) < 0)
 		{
-			not_before = TimestampTzPlusMilliseconds(begun_at, NO_CANCEL_MS);
+			not_before = atq_clock_after(begun_at, NO_CANCEL_MS);
 			break;
 		}
 		if (pfd.revents != 0)

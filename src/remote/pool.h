@@ -46,8 +46,8 @@ typedef struct AtqConn
 	PGconn	   *pg;				/* NULL while RESOLVING */
 	PostgresPollingStatusType polling;	/* while CONNECTING */
 	uint32		generation;		/* the pool's when it was opened */
-	TimestampTz created_at;
-	TimestampTz deadline;		/* of getting READY; DT_NOEND: none */
+	int64		created_at;
+	int64		deadline;		/* of getting READY, or ATQ_CLOCK_NEVER */
 	bool		proven;			/* has answered since it was opened */
 	bool		reused;			/* has been idle since it was opened */
 	bool		dirty;			/* users' queries have run since its reset */
@@ -89,7 +89,7 @@ typedef struct AtqPool
 	AtqHostLookup *lookup;		/* of the host's name, under way */
 	AtqHostAnswer *answer;		/* .. its answer, or the last one's .. */
 	MemoryContext answer_context;	/* .. a child of context, or NULL */
-	TimestampTz answered_at;
+	int64		answered_at;
 	int			lookup_event;	/* position in the wait set, or -1 */
 	AtqPoolStat *stat;
 	AtqPoolCounts counts;

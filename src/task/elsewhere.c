@@ -17,8 +17,8 @@
 
 #include "access/transam.h"
 #include "miscadmin.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/guc.h"
 #include "store/trust.h"
 #include "task/target.h"
@@ -217,8 +217,8 @@ take_entry(const AtqTarget *target, AtqEntry *entry)
 bool
 atq_resolve_is_old(const AtqResolution *ahead)
 {
-	return TimestampDifferenceExceeds(ahead->asked_at, GetCurrentTimestamp(),
-									  atq_fetch_max_age_ms);
+	return atq_clock_now() >= atq_clock_after(ahead->asked_at,
+											  atq_fetch_max_age_ms);
 }
 
 bool
@@ -227,7 +227,7 @@ atq_resolve_ask(AtqResolution *ahead)
 	bool		noted = false;
 	ListCell   *lc;
 
-	ahead->asked_at = GetCurrentTimestamp();
+	ahead->asked_at = atq_clock_now();
 	foreach(lc, ahead->targets)
 	{
 		AtqTarget  *target = lfirst(lc);

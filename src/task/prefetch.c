@@ -42,8 +42,8 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/guc.h"
 #include "task/handler.h"
 #include "task/prefetch.h"
@@ -73,7 +73,7 @@ static Window windows[2];
 
 static bool on = false;
 static uint64 fetches = 0;		/* as of atq_resolve_fetches */
-static TimestampTz not_before = 0;
+static int64 not_before = 0;
 static int	pause_ms = 0;
 static Size task_bytes = 0;		/* of answers, for each task of a window */
 
@@ -120,7 +120,7 @@ is_wanted(void)
 		on = true;
 	fetches = atq_resolve_fetches;
 	return on && atq_fetch_max_age_ms > 0 &&
-		GetCurrentTimestamp() >= not_before;
+		atq_clock_now() >= not_before;
 }
 
 bool
@@ -284,5 +284,5 @@ static void
 pause_for_failure(void)
 {
 	pause_ms = Min(Max(pause_ms * 2, PAUSE_MIN_MS), PAUSE_MAX_MS);
-	not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause_ms);
+	not_before = atq_clock_after(atq_clock_now(), pause_ms);
 }

@@ -53,7 +53,7 @@ struct AtqResolution
 	AtqRowLock	lock;
 	bool		required;		/* a missing row is an error */
 	bool		is_ahead;
-	TimestampTz asked_at;		/* of one ahead */
+	int64		asked_at;		/* of one ahead */
 	AtqResolution *offered;		/* for what is being noted, or NULL */
 	List	   *targets;
 	MemoryContext context;
