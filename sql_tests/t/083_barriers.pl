@@ -83,6 +83,11 @@ app($node, 'shop', 'app', q{
 	-- {"v": [item, item, ..]}
 	CREATE FUNCTION list_of(item bytea, n int) RETURNS asynctasq.msgpack LANGUAGE sql RETURN
 		('\x81a176dd'::bytea || int4send(n) || decode(repeat(encode(item, 'hex'), n), 'hex'))::asynctasq.msgpack;
+	-- {"v": {"89abcdef": 7, ..}}, in no order
+	CREATE FUNCTION object_of(n int) RETURNS asynctasq.msgpack LANGUAGE sql RETURN
+		('\x81a176df'::bytea || int4send(n) || (
+			SELECT string_agg('\xa8'::bytea || convert_to(lpad(to_hex((i::bigint * 2654435761) % 4294967296), 8, '0'), 'UTF8') || '\x07'::bytea, '')
+			FROM generate_series(1, n) AS i))::asynctasq.msgpack;
 	SELECT asynctasq.register_handler('nothing', 'nothing()'), asynctasq.register_handler('one', 'one(users)'),
 		asynctasq.register_handler('hold', 'hold()'), asynctasq.register_handler('compute', 'compute()'),
 		asynctasq.register_handler('copy', 'copy()'), asynctasq.register_handler('ask', 'ask(text)'),
@@ -200,6 +205,51 @@ sub busy
 busy('decoding 64 MB of times', q{'many', app.list_of('\xc71901' || convert_to('2026-01-02T03:04:05+00:00', 'UTF8'), 2390000)});
 busy('decoding 64 MB of text into a document', q{'document', app.list_of('\xd90a' || convert_to('0123456789', 'UTF8'), 5500000)});
 busy('reading rows for references', q{'rows', app.list_of((SELECT substring(asynctasq.args('v', asynctasq.ref('User', 7))::bytea FROM 4)), 1650000)});
+
+# Sorting the keys of a large document: then a process computes, and its memory,
+# which is that of all the pairs, stays as it is, but for a few pages.  Returns
+# how many it has, or 0 when the worker has come to its handler.
+sub sorts
+{
+	my ($pid) = @_;
+	my ($pages, $since) = (0, 0);
+
+	while ($admin->query_safe("SELECT wait_event FROM pg_stat_activity WHERE pid = $pid") ne 'advisory')
+	{
+		my ($resident, $ticks) = (pages($pid), (split / /, slurp_file("/proc/$pid/stat") =~ s/.*\) //r)[11]);
+
+		($pages, $since) = ($resident, $ticks) if abs($resident - $pages) > 1000;
+		return $pages if $pages > 300_000_000 / 4096 && $ticks - $since >= 20;
+	}
+	return 0;
+}
+
+sub pages
+{
+	my ($pid) = @_;
+
+	return (split / /, slurp_file("/proc/$pid/statm"))[1];
+}
+
+# A new worker, which has no memory of other tasks.
+$node->safe_psql('shop', 'SELECT pg_terminate_backend(pid, 60000) FROM asynctasq.stat_workers');
+my $agreed = 0;
+for (my $tries = 0; !$agreed && $tries < 3; $tries++)
+{
+	my ($pid, $sorting);
+
+	$admin->query_safe('CREATE DATABASE aside STRATEGY file_copy');
+	$locker->query_safe('SELECT pg_advisory_lock(42)');
+	dispatch(q{'document', app.object_of(3000000)});
+	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task = 'document'});
+	$pid = $admin->query_safe(q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'document'});
+	$sorting = sorts($pid);
+	$admin->query_safe('DROP DATABASE aside');
+	$agreed = $sorting > 0 && abs(pages($pid) - $sorting) <= 1000;
+	$locker->query_safe('SELECT pg_advisory_unlock(42)');
+	wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.tasks');
+}
+ok($agreed, 'sorting the keys of a document');
 
 query_is($node, 'postgres', 'SELECT count(*) FROM pg_database WHERE datconnlimit = -2', '0', 'no database is invalid');
 $_->quit foreach ($locker, $admin);

@@ -13,11 +13,17 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
 #include "wire/jsonout.h"
 
+/* An object with as many pairs takes the server long to sort. */
+#define MANY_PAIRS		10000
+
+static void sort_pairs(JsonbValue *object);
+static int	compare_pairs(const void *a, const void *b);
 static void lead(AtqJsonOut *out);
 static void put_quoted(StringInfo text, AtqSpan string);
 static void put_escape(StringInfo text, char c);
@@ -93,8 +99,41 @@ atq_out_end_object(AtqJsonOut *out)
 		out->first = false;
 		return 0;
 	}
+	sort_pairs(&out->state->contVal);
 	out->root = pushJsonbValue(&out->state, WJB_END_OBJECT, NULL);
 	return out->root->val.object.nPairs;
+}
+
+/*
+ * At an object's end the server sorts its pairs, deaf to interrupts: for
+ * millions of them that takes most of a minute.  It is done at once where they
+ * are in order already.
+ */
+static void
+sort_pairs(JsonbValue *object)
+{
+	if (object->val.object.nPairs >= MANY_PAIRS)
+		qsort(object->val.object.pairs, object->val.object.nPairs,
+			  sizeof(JsonbPair), compare_pairs);
+}
+
+/* The server's order; of equal keys the last is the first. */
+static int
+compare_pairs(const void *a, const void *b)
+{
+	const JsonbPair *x = a;
+	const JsonbPair *y = b;
+	int			x_len = x->key.val.string.len;
+	int			y_len = y->key.val.string.len;
+	int			order;
+
+	CHECK_FOR_INTERRUPTS();
+	if (x_len != y_len)
+		return x_len < y_len ? -1 : 1;
+	order = memcmp(x->key.val.string.val, y->key.val.string.val, x_len);
+	if (order != 0)
+		return order;
+	return x->order > y->order ? -1 : 1;
 }
 
 void
