@@ -412,7 +412,8 @@ CREATE TABLE asynctasq.task (
 	max_attempts pg_catalog.int4,
 	retry_delay pg_catalog.interval,
 	timeout pg_catalog.interval,
-	correlation_id pg_catalog.text
+	correlation_id pg_catalog.text,
+	depth pg_catalog.int4
 ) PARTITION BY LIST (durable);
 CREATE UNLOGGED TABLE asynctasq.task_unlogged
 	PARTITION OF asynctasq.task FOR VALUES IN (false);
@@ -430,7 +431,7 @@ CREATE INDEX task_unlogged_delayed ON asynctasq.task_unlogged
 CREATE INDEX task_logged_delayed ON asynctasq.task_logged
 	(queue_id, run_at) WHERE run_at IS NOT NULL;
 COMMENT ON TABLE asynctasq.task IS
-'Tasks that are ready (run_at is NULL) or delayed. A row is removed by the transaction that runs its task.';
+'Tasks that are ready (run_at is NULL) or delayed. A row is removed by the transaction that runs its task. depth: how many tasks have dispatched each other down to it, NULL for none.';
 
 CREATE TABLE asynctasq.dead_letter (
 	id pg_catalog.int8 PRIMARY KEY,
@@ -608,7 +609,7 @@ CREATE FUNCTION asynctasq.dispatch(
 	AS 'MODULE_PATHNAME', 'atq_sql_dispatch'
 	LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION asynctasq.dispatch(pg_catalog.text, asynctasq.msgpack, pg_catalog.text, pg_catalog.interval, pg_catalog.timestamptz, pg_catalog.int4, pg_catalog.int4, pg_catalog.interval, pg_catalog.interval, pg_catalog.text) IS
-'Dispatches a task to a handler and returns its id. It runs after the commit of this transaction, or after delay or at run_at. Options that are NULL are the handler''s. Errors: 42704 the handler does not exist, 42501 not allowed to dispatch to it, 22023 an option out of range or arguments that are no map, 54000 arguments too large or too deep, 25006 in a read-only transaction.';
+'Dispatches a task to a handler and returns its id. It runs after the commit of this transaction, or after delay or at run_at. Options that are NULL are the handler''s. Errors: 42704 the handler does not exist, 42501 not allowed to dispatch to it, 22023 an option out of range or arguments that are no map, 54000 arguments too large or too deep, or the chain of tasks longer than asynctasq.max_chain_depth, 25006 in a read-only transaction.';
 
 CREATE FUNCTION asynctasq.dispatch_many(
 	task pg_catalog.text,
@@ -658,7 +659,8 @@ CREATE FUNCTION asynctasq.current_task(
 	OUT result pg_catalog.jsonb,
 	OUT error pg_catalog.jsonb,
 	OUT correlation_id pg_catalog.text,
-	OUT worker_pid pg_catalog.int4)
+	OUT worker_pid pg_catalog.int4,
+	OUT depth pg_catalog.int4)
 	AS 'MODULE_PATHNAME', 'atq_sql_current_task'
 	LANGUAGE C STABLE PARALLEL UNSAFE;
 COMMENT ON FUNCTION asynctasq.current_task() IS
@@ -804,7 +806,7 @@ CREATE FUNCTION asynctasq.retry(id pg_catalog.int8) RETURNS pg_catalog.bool
 	AS 'MODULE_PATHNAME', 'atq_sql_retry'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION asynctasq.retry(pg_catalog.int8) IS
-'Puts a dead letter back into its queue, with the same id and all its attempts ahead; it runs after the commit of this transaction. Returns false when there is no such dead letter of a queue of the caller''s roles. Errors: 55000 the queue does not exist any more, 25006 in a read-only transaction.';
+'Puts a dead letter back into its queue, with the same id and all its attempts ahead; it runs after the commit of this transaction. Its depth begins anew; a task that calls this counts as having dispatched it. Returns false when there is no such dead letter of a queue of the caller''s roles. Errors: 55000 the queue does not exist any more, 54000 as dispatch(), 25006 in a read-only transaction.';
 
 CREATE FUNCTION asynctasq.result(id pg_catalog.int8) RETURNS pg_catalog.jsonb
 	AS 'MODULE_PATHNAME', 'atq_sql_result'
@@ -836,11 +838,12 @@ CREATE FUNCTION asynctasq.task_info(
 	OUT result pg_catalog.jsonb,
 	OUT error pg_catalog.jsonb,
 	OUT correlation_id pg_catalog.text,
-	OUT worker_pid pg_catalog.int4)
+	OUT worker_pid pg_catalog.int4,
+	OUT depth pg_catalog.int4)
 	AS 'MODULE_PATHNAME', 'atq_sql_task_info'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION asynctasq.task_info(pg_catalog.int8) IS
-'One task: status is pending, scheduled, running, completed, failed or cancelled, attempt counts the attempts that have started. NULL for a task that is unknown, that has succeeded without a kept result, or that is not of a queue of the caller''s roles; where such an id is from before a crash that emptied queues, status is unknown and error an object with message and crashed_at. Members of pg_monitor see all tasks, without args and result.';
+'One task: status is pending, scheduled, running, completed, failed or cancelled, attempt counts the attempts that have started, depth the tasks that have dispatched each other down to this one (0: no task has dispatched it; NULL when it has ended). NULL for a task that is unknown, that has succeeded without a kept result, or that is not of a queue of the caller''s roles; where such an id is from before a crash that emptied queues, status is unknown and error an object with message and crashed_at. Members of pg_monitor see all tasks, without args and result.';
 
 -- What shared memory knows. Each shows only what the caller may see.
 CREATE FUNCTION asynctasq.worker_slots(
@@ -903,6 +906,7 @@ SELECT t.id,
 	t.dispatched_at,
 	CASE WHEN w.task_id IS NULL THEN t.run_at END AS run_at,
 	t.correlation_id,
+	COALESCE(t.depth, 0) AS depth,
 	CASE WHEN pg_catalog.pg_has_role(q.owner::pg_catalog.oid, 'USAGE')
 		THEN t.args::pg_catalog.jsonb END AS args
 FROM asynctasq.task AS t
@@ -918,7 +922,7 @@ FROM asynctasq.task AS t
 WHERE pg_catalog.pg_has_role(q.owner::pg_catalog.oid, 'USAGE')
 	OR (SELECT pg_catalog.pg_has_role('pg_monitor'::pg_catalog.name, 'USAGE'));
 COMMENT ON VIEW asynctasq.tasks IS
-'Tasks that have not ended, of the queues of the reader''s roles; members of pg_monitor see all, args excepted. id; task: the handler''s name; queue; status: pending, scheduled or running; priority: the smaller number runs first; attempt: attempts that have started; max_attempts; dispatched_at; run_at: when a scheduled task is due; correlation_id; args: in tagged JSON.';
+'Tasks that have not ended, of the queues of the reader''s roles; members of pg_monitor see all, args excepted. id; task: the handler''s name; queue; status: pending, scheduled or running; priority: the smaller number runs first; attempt: attempts that have started; max_attempts; dispatched_at; run_at: when a scheduled task is due; correlation_id; depth: as in task_info(); args: in tagged JSON.';
 
 CREATE VIEW asynctasq.dead_letters WITH (security_barrier) AS
 SELECT t.id,

@@ -5,8 +5,8 @@
  *
  * Each has the laxest context that is safe: what sizes shared memory is
  * fixed at server start, what steers workers follows a reload, and the
- * limits of a payload may be changed by a superuser for one session, because
- * they guard the server and not the session.  Of the pools of connections to
+ * limits of payloads and chains may be changed by a superuser for one session,
+ * because they guard the server and not the session.  Of the pools of connections to
  * other servers each session has its own.
  *
  *-------------------------------------------------------------------------
@@ -33,6 +33,7 @@ int			atq_synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
 int			atq_group_duration_ms = 10;
 int			atq_max_payload_kb = 1024;
 int			atq_max_depth = 512;
+int			atq_max_chain_depth = 0;
 int			atq_result_retention_s = 86400;
 int			atq_pool_min_size = 0;
 int			atq_pool_max_size = 5;
@@ -146,6 +147,11 @@ define_limit_settings(void)
 							"Sets the maximum nesting depth of a task's arguments.",
 							"Arrays, maps and sets count.",
 							&atq_max_depth, 512, 1, 4096,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("asynctasq.max_chain_depth",
+							"Sets the maximum length of chains of tasks that dispatch each other.",
+							"A task that no task has dispatched has the depth 0. Zero means no limit.",
+							&atq_max_chain_depth, 0, 0, INT_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
 }
 

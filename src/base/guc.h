@@ -24,6 +24,7 @@ extern PGDLLIMPORT int atq_synchronous_commit;
 extern PGDLLIMPORT int atq_group_duration_ms;
 extern PGDLLIMPORT int atq_max_payload_kb;
 extern PGDLLIMPORT int atq_max_depth;
+extern PGDLLIMPORT int atq_max_chain_depth;
 extern PGDLLIMPORT int atq_result_retention_s;
 extern PGDLLIMPORT int atq_pool_min_size;
 extern PGDLLIMPORT int atq_pool_max_size;

@@ -51,7 +51,8 @@ enum
 	TASK_ID = 1, TASK_DISPATCHED_AT, TASK_RUN_AT, TASK_QUEUE_ID,
 	TASK_PRIORITY, TASK_ATTEMPT, TASK_DURABLE, TASK_TASK, TASK_ARGS,
 	TASK_MAX_ATTEMPTS, TASK_RETRY_DELAY, TASK_TIMEOUT, TASK_CORRELATION_ID,
-	TASK_NCOLUMNS = TASK_CORRELATION_ID
+	TASK_DEPTH,
+	TASK_NCOLUMNS = TASK_DEPTH
 };
 
 /* Columns of the indexes. */
@@ -198,6 +199,8 @@ fill_slot(TupleTableSlot *slot, const AtqTask *task)
 	if (task->correlation_id != NULL)
 		set_column(slot, TASK_CORRELATION_ID,
 				   CStringGetTextDatum(task->correlation_id));
+	if (task->depth > 0)
+		set_column(slot, TASK_DEPTH, Int32GetDatum(task->depth));
 }
 
 static void
@@ -518,6 +521,8 @@ read_task(TupleTableSlot *slot, AtqTask *task)
 	task->timeout_us = read_interval(slot, TASK_TIMEOUT);
 	task->correlation_id = has_column(slot, TASK_CORRELATION_ID) ?
 		TextDatumGetCString(get_column(slot, TASK_CORRELATION_ID)) : NULL;
+	task->depth = has_column(slot, TASK_DEPTH) ?
+		DatumGetInt32(get_column(slot, TASK_DEPTH)) : 0;
 }
 
 static int64

@@ -29,6 +29,8 @@ typedef struct AtqTask
 	int32		queue_id;
 	int32		priority;
 	int			attempt;		/* attempts that have ended */
+	int			depth;			/* tasks between it and one that no task has
+								 * dispatched */
 	int			max_attempts;	/* -1: the handler's */
 	int64		retry_delay_us; /* -1: the handler's */
 	int64		timeout_us;		/* -1: the handler's */

@@ -92,6 +92,26 @@ publish(AtqSlot *slot, const AtqAttempt *attempt, int64 unrun_id)
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 
+int
+atq_attempt_next_depth(void)
+{
+	const AtqAttempt *attempt = atq_attempt_current;
+	int			depth;
+
+	if (attempt == NULL)
+		return 0;
+	depth = Min(attempt->depth, PG_INT32_MAX - 1) + 1;
+	if (atq_max_chain_depth > 0 && depth > atq_max_chain_depth)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("chain of tasks that dispatch each other is too long"),
+				 errdetail("A task of depth %d was to be dispatched, and \"%s\" is %d.",
+						   depth, "asynctasq.max_chain_depth",
+						   atq_max_chain_depth),
+				 errhint("Have an administrator raise the limit if the tasks are meant to go on so long.")));
+	return depth;
+}
+
 /* A signal that comes meanwhile sees the task counted or not at all. */
 void
 atq_attempt_add_member(AtqSlot *slot, int64 task_id)
@@ -311,8 +331,8 @@ atq_sql_current_task(PG_FUNCTION_ARGS)
 {
 	AtqAttempt *attempt = atq_attempt_current;
 	TupleDesc	desc;
-	Datum		values[16] = {0};
-	bool		nulls[16];
+	Datum		values[17] = {0};
+	bool		nulls[17];
 	const AtqTask *task;
 
 	if (attempt == NULL)
@@ -338,5 +358,6 @@ atq_sql_current_task(PG_FUNCTION_ARGS)
 	else
 		nulls[14] = true;
 	values[15] = Int32GetDatum(MyProcPid);
+	values[16] = Int32GetDatum(task->depth);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

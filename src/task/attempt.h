@@ -49,6 +49,7 @@ typedef struct AtqAttempt
 	int			number;			/* from 1 */
 	int			max_attempts;
 	TimestampTz started_at;
+	int			depth;			/* the task's, or the greatest of its batch */
 	uint64		signature;		/* of tasks like it, as the evidence has it; 0
 								 * where tasks survive a crash */
 	bool		called;			/* the arguments were bound, the handler
@@ -69,6 +70,12 @@ extern PGDLLIMPORT AtqAttempt *atq_attempt_current;
  */
 extern void atq_attempt_begin(AtqAttempt *attempt, AtqSlot *slot,
 							  int64 unrun_id);
+
+/*
+ * The depth of a task that is dispatched here and now: 0 where no task runs.
+ * Throws 54000 where asynctasq.max_chain_depth does not allow it.
+ */
+extern int	atq_attempt_next_depth(void);
 
 /* Says that a task shares the transaction of the one under way. */
 extern void atq_attempt_add_member(AtqSlot *slot, int64 task_id);

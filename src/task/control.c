@@ -69,7 +69,7 @@ enum
 	INFO_ID, INFO_TASK, INFO_QUEUE, INFO_STATUS, INFO_ARGS, INFO_ATTEMPT,
 	INFO_MAX_ATTEMPTS, INFO_PRIORITY, INFO_DISPATCHED_AT, INFO_RUN_AT,
 	INFO_STARTED_AT, INFO_FINISHED_AT, INFO_RESULT, INFO_ERROR,
-	INFO_CORRELATION_ID, INFO_WORKER_PID,
+	INFO_CORRELATION_ID, INFO_WORKER_PID, INFO_DEPTH,
 	INFO_NCOLUMNS
 };
 
@@ -212,7 +212,7 @@ look_up(int64 id, bool with_args, TaskLook *look)
 						"COALESCE(t.max_attempts, h.max_attempts), "
 						"t.priority, t.dispatched_at, t.run_at, "
 						"t.started_at, t.finished_at, t.result, t.error, "
-						"t.correlation_id, NULL::pg_catalog.int4, "
+						"t.correlation_id, NULL::pg_catalog.int4, t.depth, "
 						"q.owner::pg_catalog.oid, t.place, t.born "
 						"FROM (SELECT id, task, queue_id, "
 						"CASE WHEN run_at IS NULL THEN 'pending' "
@@ -222,19 +222,20 @@ look_up(int64 id, bool with_args, TaskLook *look)
 						"NULL::pg_catalog.timestamptz AS finished_at, "
 						"NULL::pg_catalog.jsonb AS result, "
 						"NULL::pg_catalog.jsonb AS error, "
-						"correlation_id, 0 AS place, xmin AS born "
+						"correlation_id, COALESCE(depth, 0) AS depth, "
+						"0 AS place, xmin AS born "
 						"FROM asynctasq.task "
 						"WHERE id OPERATOR(pg_catalog.=) $1 "
 						"UNION ALL SELECT id, task, queue_id, 'failed', "
 						"args, attempt, max_attempts, priority, "
 						"dispatched_at, NULL, started_at, failed_at, NULL, "
-						"error, correlation_id, 1, xmin "
+						"error, correlation_id, NULL, 1, xmin "
 						"FROM asynctasq.dead_letter "
 						"WHERE id OPERATOR(pg_catalog.=) $1 "
 						"UNION ALL SELECT id, task, queue_id, status, args, "
 						"attempt, max_attempts, priority, dispatched_at, "
 						"NULL, started_at, finished_at, result, error, "
-						"correlation_id, 2, xmin FROM asynctasq.result "
+						"correlation_id, NULL, 2, xmin FROM asynctasq.result "
 						"WHERE id OPERATOR(pg_catalog.=) $1) AS t "
 						"LEFT JOIN asynctasq.queue AS q "
 						"ON q.id OPERATOR(pg_catalog.=) t.queue_id "
@@ -456,6 +457,7 @@ atq_sql_retry(PG_FUNCTION_ARGS)
 				 errhint("Dispatch the task anew.")));
 	owner = queue->owner;
 	task.durable = queue->durable;
+	task.depth = atq_attempt_next_depth();
 	inserter = atq_insert_begin(task.durable);
 	atq_insert_task(inserter, &task);
 	atq_insert_end(inserter);

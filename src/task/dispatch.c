@@ -22,6 +22,7 @@
 #include "base/argument.h"
 #include "store/home.h"
 #include "store/notice.h"
+#include "task/attempt.h"
 #include "task/dispatch.h"
 #include "wire/type.h"
 
@@ -128,6 +129,7 @@ fill_task(AtqTask *task, const AtqHandler *handler,
 	task->max_attempts = options->max_attempts;
 	task->retry_delay_us = options->retry_delay_us;
 	task->timeout_us = options->timeout_us;
+	task->depth = atq_attempt_next_depth();
 	task->dispatched_at = GetCurrentTimestamp();
 	task->run_at = options->run_at > task->dispatched_at ?
 		options->run_at : 0;

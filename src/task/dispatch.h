@@ -31,7 +31,8 @@ extern void atq_dispatch_defaults(AtqDispatchOptions *options);
 
 /*
  * Finds the handler and the queue (making it when it is new) and checks that
- * the current user may dispatch.  Throws 42704, 42501, 22023, 25006.
+ * the current user may dispatch.  Throws 42704, 42501, 22023, 25006, and
+ * 54000 where the chain of tasks is too long.
  */
 extern AtqDispatch *atq_dispatch_begin(const char *handler,
 									   const AtqDispatchOptions *options);

@@ -387,6 +387,7 @@ start_attempt(AtqAttempt *attempt, TimestampTz now)
 	attempt->number = attempt->task.attempt + 1;
 	attempt->max_attempts = Max(attempt->task.max_attempts, 1);
 	attempt->started_at = now;
+	attempt->depth = attempt->task.depth;
 	attempt->role = GetUserId();
 	if (queue != NULL)
 	{
@@ -543,6 +544,7 @@ call_batch(Unit *unit)
 		check_poison(unit, attempt);
 		if (unit->runner->slot != NULL)
 			atq_attempt_add_member(unit->runner->slot, attempt->task.id);
+		first->depth = Max(first->depth, attempt->depth);
 		us = member_timeout(unit, attempt);
 		if (us > 0 && (timeout_us <= 0 || us < timeout_us))
 			timeout_us = us;
@@ -831,6 +833,7 @@ settle_absent(const AtqRunner *runner, const Absent *absent,
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(old, "asynctasq orphan",
 												  ALLOCSET_DEFAULT_SIZES);
+	AtqAttempt *outer = atq_attempt_current;
 	AtqAttempt *attempt;
 	AtqHandler *handler;
 	AtqCandidate candidate;
@@ -866,8 +869,10 @@ settle_absent(const AtqRunner *runner, const Absent *absent,
 		if (absent->evidence)
 			atq_evidence_begin(runner->slot, absent->id, attempt->number,
 							   attempt->started_at, 0);
+		atq_attempt_current = attempt;
 		count_outcome(attempt,
 					  atq_settle_failure(runner, attempt, failure));
+		atq_attempt_current = outer;
 		if (absent->evidence)
 			atq_evidence_end(runner->slot);
 	}
