@@ -39,6 +39,12 @@ app($node, 'shop', 'app', q{
 	CREATE TABLE got (n int GENERATED ALWAYS AS IDENTITY, what text);
 	CREATE FUNCTION take(u users) RETURNS void LANGUAGE sql AS $$ INSERT INTO app.got (what) VALUES (u.id || ' ' || u.name) $$;
 	CREATE FUNCTION take_all(us users[]) RETURNS void LANGUAGE sql AS $$ INSERT INTO app.got (what) SELECT (u).id || ' ' || (u).name FROM unnest(us) AS u $$;
+	CREATE FUNCTION take_and_wait(u users, wait boolean) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM pg_advisory_xact_lock(1) WHERE wait;
+		PERFORM app.take(u); END $$;
+	CREATE FUNCTION take_all_and_wait(us users[]) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM pg_advisory_xact_lock(1) FROM unnest(us) AS u WHERE u.id = 50;
+		PERFORM app.take_all(us); END $$;
 	CREATE FUNCTION take_any(v jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO app.got (what) VALUES (v ->> 'name') $$;
 	CREATE FUNCTION take_lazy(u asynctasq.msgpack) RETURNS void LANGUAGE sql AS $$ INSERT INTO app.got (what) VALUES (asynctasq.fetch(u) ->> 'name') $$;
 	CREATE FUNCTION wait_here(query text = NULL) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
@@ -50,6 +56,8 @@ app($node, 'shop', 'app', q{
 		asynctasq.register_handler('take', 'take(users)', max_attempts => 1),
 		asynctasq.register_handler('take_all', 'take_all(users[])', max_attempts => 1, batch_size => 20),
 		asynctasq.register_handler('take_group', 'take(users)', max_attempts => 1, group_size => 20),
+		asynctasq.register_handler('take_and_wait', 'take_and_wait(users, boolean)', max_attempts => 1, group_size => 20),
+		asynctasq.register_handler('take_all_and_wait', 'take_all_and_wait(users[])', max_attempts => 1, batch_size => 100),
 		asynctasq.register_handler('take_any', 'take_any(jsonb)', max_attempts => 1),
 		asynctasq.register_handler('take_lazy', 'take_lazy(asynctasq.msgpack)', max_attempts => 1),
 		asynctasq.register_handler('wait_here', 'wait_here(text)', max_attempts => 1);});
@@ -143,6 +151,14 @@ foreach my $task ('take', 'take_all', 'take_group')
 	cmp_ok(queries(), '<', $task eq 'take_all' ? 10 : 150, "$task: .. by less queries");
 }
 
+# The first batch of ten has the worker look ahead: at the next hundred tasks, and
+# before these run at those behind them.
+start_tasks(map { user($_, 'take_all_and_wait', 'us') } 1 .. 210);
+wait_for($node, 'shop', $waits);
+$remote->wait_for_log(qr/(execute <unnamed>: SELECT asynctasq_key.*){3}/s, $log);
+is(end_tasks(), join(',', map { "$_ old" } 1 .. 210), 'two windows of tasks');
+is(asked(), '3', 'the second is asked for while the first runs');
+
 # How old a row may be.
 start_tasks(user(1), $wait, user(2));
 wait_for($node, 'shop', $waits);
@@ -156,6 +172,24 @@ change('new');
 wait_for($node, 'shop', q{SELECT clock_timestamp() - task_started_at > '100 ms' FROM asynctasq.stat_workers WHERE task = 'wait_here'});
 is(end_tasks(), '1 old,2 new', 'one that is too old is fetched again');
 change('old');
+settings(q{asynctasq.fetch_max_age = '2s'});
+my $too_old = q{SELECT clock_timestamp() - task_started_at > '2 s' FROM asynctasq.stat_workers WHERE task = 'take_and_wait'};
+my @waiting = map { sprintf q{asynctasq.dispatch('take_and_wait', asynctasq.args('u', asynctasq.ref('User', %s), 'wait', %s))}, $_, $_ == 2 ? 'true' : 'false' } 2 .. 4;
+start_tasks(user(1), $waiting[0], map { user($_) } 3 .. 9);
+wait_for($node, 'shop', $waits);
+change('new');
+wait_for($node, 'shop', $too_old);
+is(end_tasks(), join(',', '1 old', '2 old', map { "$_ new" } 3 .. 9), 'rows of many tasks that have come and are too old');
+is(asked(), '3', 'are asked for together once more');
+change('old');
+settings(q{asynctasq.group_duration = '10s'});
+start_tasks(user(1), @waiting);
+wait_for($node, 'shop', $waits);
+change('new');
+wait_for($node, 'shop', $too_old);
+is(end_tasks(), '1 old,2 old,3 new,4 new', 'rows that become too old while a group runs');
+change('old');
+settings(q{asynctasq.group_duration = '10ms'});
 settings(q{asynctasq.fetch_max_age = '0'});
 start_tasks($wait, map { user($_) } 1 .. 9);
 is(end_tasks(), join(',', map { "$_ old" } 1 .. 9), 'without looking ahead');
