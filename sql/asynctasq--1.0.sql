@@ -1551,11 +1551,50 @@ COMMENT ON FUNCTION asynctasq.dispatch_each(pg_catalog.text, asynctasq.queryset,
 -- Privileges
 ------------------------------------------------------------------------
 
+-- Privileges of pg_write_all_data are on all tables there are: a trigger asks who
+-- writes ours. Whoever may set session_replication_role must not get around it.
+CREATE FUNCTION asynctasq.owner_only() RETURNS pg_catalog.trigger
+	AS 'MODULE_PATHNAME', 'atq_owner_only' LANGUAGE C;
+COMMENT ON FUNCTION asynctasq.owner_only() IS
+'Trigger function: lets nobody but the owner of the table, its members and superusers write it.';
+DO LANGUAGE plpgsql $$
+DECLARE
+	name pg_catalog.name;
+BEGIN
+	FOR name IN SELECT c.relname FROM pg_catalog.pg_class AS c
+		JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+		WHERE n.nspname OPERATOR(pg_catalog.=) 'asynctasq'
+		AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']::pg_catalog."char"[])
+	LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER owner_only
+			BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON asynctasq.%I
+			FOR EACH STATEMENT EXECUTE FUNCTION asynctasq.owner_only()', name);
+		EXECUTE pg_catalog.format('ALTER TABLE asynctasq.%I
+			ENABLE ALWAYS TRIGGER owner_only', name);
+	END LOOP;
+	-- a subscription's apply worker fires only triggers of rows
+	FOREACH name IN ARRAY ARRAY['queue', 'handler', 'handler_grant', 'model', 'home'] LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER owner_only_rows
+			BEFORE INSERT OR UPDATE OR DELETE ON asynctasq.%I
+			FOR EACH ROW EXECUTE FUNCTION asynctasq.owner_only()', name);
+		EXECUTE pg_catalog.format('ALTER TABLE asynctasq.%I
+			ENABLE ALWAYS TRIGGER owner_only_rows', name);
+	END LOOP;
+	-- task_copied sees rows that are inserted, and ours only change the others
+	FOREACH name IN ARRAY ARRAY['task_logged', 'task_unlogged'] LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER owner_only_rows
+			AFTER UPDATE OF id, queue_id, durable, task, args ON asynctasq.%I
+			FOR EACH ROW EXECUTE FUNCTION asynctasq.owner_only()', name);
+		EXECUTE pg_catalog.format('ALTER TABLE asynctasq.%I
+			ENABLE ALWAYS TRIGGER owner_only_rows', name);
+	END LOOP;
+END $$;
+
 -- Who may use the schema is the administrator's decision. Tables are nobody's.
 REVOKE ALL ON ALL TABLES IN SCHEMA asynctasq FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA asynctasq FROM PUBLIC;
-REVOKE ALL ON FUNCTION asynctasq.registry_changed(),
-	asynctasq.queue_made(), asynctasq.task_copied() FROM PUBLIC;
+REVOKE ALL ON FUNCTION asynctasq.registry_changed(), asynctasq.queue_made(),
+	asynctasq.task_copied(), asynctasq.owner_only() FROM PUBLIC;
 GRANT SELECT ON asynctasq.tasks, asynctasq.dead_letters,
 	asynctasq.stat_queues, asynctasq.stat_workers, asynctasq.stat_handlers,
 	asynctasq.stat_pools

@@ -43,6 +43,7 @@
 #include "utils/snapmgr.h"
 
 #include "store/home.h"
+#include "store/owner.h"
 #include "store/storage.h"
 
 static void lock_home(void);
@@ -167,16 +168,23 @@ write_home(bool here)
 	CommandCounterIncrement();
 }
 
-/* Before each row that dispatch() has not written. */
+/*
+ * Before each row that dispatch() has not written.  A subscription's apply
+ * worker fires no trigger of statements, which would see to the user.
+ */
 PG_FUNCTION_INFO_V1(atq_task_copied);
 
 Datum
 atq_task_copied(PG_FUNCTION_ARGS)
 {
+	TriggerData *data;
+
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("asynctasq.task_copied() must be called as a trigger")));
+	data = (TriggerData *) fcinfo->context;
+	atq_owner_check(data->tg_relation);
 	atq_home_leave();
-	PG_RETURN_POINTER(((TriggerData *) fcinfo->context)->tg_trigtuple);
+	PG_RETURN_POINTER(data->tg_trigtuple);
 }
