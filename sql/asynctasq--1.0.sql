@@ -496,11 +496,20 @@ CREATE TABLE asynctasq.home (
 COMMENT ON TABLE asynctasq.home IS
 'Where these tasks run: a database''s OID and its cluster''s system identifier, the major version of the server that wrote the row, and whether tasks run there. Not dumped.';
 
-SELECT pg_catalog.pg_extension_config_dump('asynctasq.queue', '');
+-- A role that is gone is dumped as a number, which may be another role's where
+-- the dump is restored: rows that name one are left out.  Tasks of such a queue
+-- are not, and wait for it.
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.queue',
+	$$WHERE owner::pg_catalog.text OPERATOR(pg_catalog.!~) '^[0-9]+$'$$);
 SELECT pg_catalog.pg_extension_config_dump('asynctasq.queue_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('asynctasq.handler', '');
-SELECT pg_catalog.pg_extension_config_dump('asynctasq.handler_grant', '');
-SELECT pg_catalog.pg_extension_config_dump('asynctasq.model', '');
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.handler',
+	$$WHERE role::pg_catalog.text OPERATOR(pg_catalog.!~) '^[0-9]+$'$$);
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.handler_grant',
+	$$WHERE role::pg_catalog.text OPERATOR(pg_catalog.!~) '^[0-9]+$'
+	AND handler OPERATOR(pg_catalog.=) ANY (SELECT h.name FROM asynctasq.handler AS h
+	WHERE h.role::pg_catalog.text OPERATOR(pg_catalog.!~) '^[0-9]+$')$$);
+SELECT pg_catalog.pg_extension_config_dump('asynctasq.model',
+	$$WHERE owner::pg_catalog.text OPERATOR(pg_catalog.!~) '^[0-9]+$'$$);
 SELECT pg_catalog.pg_extension_config_dump('asynctasq.task_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('asynctasq.task_logged', '');
 SELECT pg_catalog.pg_extension_config_dump('asynctasq.dead_letter', '');
