@@ -60,10 +60,14 @@ app($node, 'shop', 'evil', q{
 	END $$;
 	CREATE FUNCTION rise_later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.rise(); RETURN NULL; END $$;
 	CREATE TABLE ladder (n int);
-	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON ladder DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rise_later();});
+	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON ladder DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rise_later();
+	CREATE FUNCTION hold_later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT evil.rise()'; RETURN NULL; END $$;
+	CREATE TABLE stool (n int);
+	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON stool DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold_later();});
 foreach my $case (
 	[ 'a deferred trigger', 'INSERT INTO evil.ladder VALUES (1)', '42501' ],
-	[ 'a cursor WITH HOLD', 'DECLARE c CURSOR WITH HOLD FOR SELECT evil.rise()', undef ],
+	[ 'a cursor WITH HOLD', 'DECLARE c CURSOR WITH HOLD FOR SELECT evil.rise()', '42501' ],
+	[ 'a cursor WITH HOLD that a deferred trigger leaves', 'INSERT INTO evil.stool VALUES (1)', '42501' ],
 	[ 'RESET ROLE', 'RESET ROLE; ALTER ROLE evil SUPERUSER', '42501' ],
 	[ 'SET ROLE', 'SET ROLE app', '42501' ],
 	[ 'SET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION app', '42501' ],
@@ -78,7 +82,7 @@ foreach my $case (
 	my ($name, $sql, $sqlstate) = @$case;
 
 	run('evil', $sql);
-	is(failures('evil'), defined $sqlstate ? "$sqlstate $sqlstate $sqlstate" : '', $name);
+	is(failures('evil'), "$sqlstate $sqlstate $sqlstate", $name);
 }
 query_is($node, 'shop', q{SELECT rolsuper FROM pg_roles WHERE rolname = 'evil'}, 'f', 'none of it made a superuser');
 

@@ -62,6 +62,7 @@ sql(q{
 					RAISE EXCEPTION 'something else';
 				END;
 			WHEN 'deferred' THEN INSERT INTO app.slow VALUES (1);
+			WHEN 'held' THEN EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT pg_sleep(3600)';
 		END CASE;
 		RETURN what;
 	END $$;
@@ -135,7 +136,7 @@ sub new_worker
 
 # Timeouts
 register(", timeout => '200 ms'");
-foreach my $what ('sleep', 'loop', 'swallow', 'swallow_once', 'swallow_in_c', 'fail_then', 'deferred')
+foreach my $what ('sleep', 'loop', 'swallow', 'swallow_once', 'swallow_in_c', 'fail_then', 'deferred', 'held')
 {
 	my $sqlstate = $what eq 'fail_then' ? 'P0001' : '57014';
 
@@ -144,7 +145,7 @@ foreach my $what ('sleep', 'loop', 'swallow', 'swallow_once', 'swallow_in_c', 'f
 	is(outcome(dispatch('group', 'fine 1', 'fine 2', $what, 'fine 3')),
 		"completed completed failed:$sqlstate completed | fine 1, fine 2, fine 3", "timeout: $what, in a group");
 }
-foreach my $what ('sleep', 'loop', 'swallow_once', 'deferred')
+foreach my $what ('sleep', 'loop', 'swallow_once', 'deferred', 'held')
 {
 	new_worker();
 	is(outcome(dispatch('batch', 'fine 1', $what, 'fine 2', 'fine 3')),
@@ -171,7 +172,7 @@ foreach my $handler ('hooked', 'asked', 'asked for ever')
 
 # cancel()
 register('');
-foreach my $what ('sleep', 'loop', 'swallow', 'swallow_once', 'swallow_in_c', 'fail_then', 'deferred')
+foreach my $what ('sleep', 'loop', 'swallow', 'swallow_once', 'swallow_in_c', 'fail_then', 'deferred', 'held')
 {
 	foreach my $handler ('single', 'group')
 	{

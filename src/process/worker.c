@@ -800,14 +800,16 @@ abort_transaction(void)
 }
 
 /*
- * Cursors that would survive the transaction are closed, deferred triggers
- * run now: at the commit itself no user code is left to run.
+ * What PostgreSQL does first at a commit: deferred triggers run, and cursors
+ * WITH HOLD read their rows, until there are no more of either.  At the commit
+ * itself no user code is left to run.
  */
 static void
 finish_transaction(void)
 {
-	PortalHashTableDeleteAll();
-	AfterTriggerFireDeferred();
+	do
+		AfterTriggerFireDeferred();
+	while (PreCommit_Portals(false));
 	PortalHashTableDeleteAll();
 	temp_used = (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0;
 }

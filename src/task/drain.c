@@ -7,7 +7,8 @@
  * each batch) in a subtransaction of the caller's transaction, in the order in
  * which a worker would.  Tasks that the caller itself has dispatched are seen before
  * they are committed.  What is different from a worker: deferred constraints
- * wait for the caller's commit, and nothing is final before it.
+ * wait for the caller's commit, cursors WITH HOLD are closed unread, and
+ * nothing is final before it.
  *
  * The session is the caller's, and is left as it was.  At the end of each task
  * settings are undone, and cursors, prepared statements and temporary objects
