@@ -157,18 +157,30 @@ CREATE FUNCTION send(handler text, name text) RETURNS boolean LANGUAGE sql AS $$
 $$;
 CREATE VIEW attempts AS SELECT handler, name FROM unnest('{victim_take,victim_take_all,victim_lock,victim_follow}'::text[]) WITH ORDINALITY AS h (handler, h),
 	unnest('{evil.called,evil.in_from,evil.in_operator,evil.in_domain,evil.in_type,evil.in_json,evil.in_cast,evil.in_aggregate,evil.deputised,evil.set_role,evil.policed,evil.indexed,evil.partial,table evil.policed,table evil.indexed}'::text[]) WITH ORDINALITY AS n (name, n)
-WHERE handler <> 'victim_follow' OR name ~ 'policed|indexed'
+WHERE CASE handler WHEN 'victim_follow' THEN name ~ 'policed|indexed' WHEN 'victim_lock' THEN true ELSE name !~ 'indexed' END
 ORDER BY h, n;
 SELECT count(send(handler, name)) FROM attempts;
 SELECT send('victim_take', 'evil.harmless'), send('victim_take', 'evil.plain'), send('victim_follow', 'evil.plain'), send('victim_lock', 'evil.plain');
 
 SET SESSION AUTHORIZATION regress_atq_victim;
-SELECT asynctasq.drain() > 45 AS ran;
+SELECT asynctasq.drain() > 41 AS ran;
 TABLE evil.log;
 SELECT name FROM asynctasq.handler_counters() AS c (name) WHERE name ~ 'evil';
 SELECT d.task, d.args #>> '{v,__orm_class__}' AS class, d.error ->> 'sqlstate' AS sqlstate, d.error ->> 'message' AS message FROM asynctasq.dead_letters AS d ORDER BY id;
 SELECT DISTINCT error ->> 'detail' AS detail, error ->> 'hint' AS hint FROM asynctasq.dead_letters WHERE error ->> 'message' ~ 'must not be called';
 SELECT asynctasq.purge_queue('default', true) > 40 AS purged;
+-- the index alone, without a plan, calls nothing; where a library wants to be
+-- asked about privileges, there is a plan
+SET SESSION AUTHORIZATION regress_atq_evil;
+SELECT count(evil.send(handler, name)) FROM unnest('{victim_take,victim_take_all}'::text[]) AS handler, unnest('{evil.indexed,table evil.indexed}'::text[]) AS name;
+SET SESSION AUTHORIZATION regress_atq_victim;
+SET client_min_messages = warning;
+SELECT asynctasq.drain();
+RESET client_min_messages;
+TABLE evil.log;
+SELECT count(*) = CASE WHEN EXISTS (SELECT FROM pg_settings WHERE name = 'pgaudit.log') THEN 4 ELSE 0 END AS as_it_should,
+	count(*) FILTER (WHERE error ->> 'sqlstate' <> '42501') AS other_errors FROM asynctasq.dead_letters;
+SELECT asynctasq.purge_queue('default', true) >= 0 AS purged;
 -- who fetches a payload is as safe
 SELECT asynctasq.fetch('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.called"}');
 SELECT asynctasq.fetch_related('{"__orm:sqlalchemy__": 1, "__orm_class__": "evil.policed"}', 'other');
