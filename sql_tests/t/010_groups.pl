@@ -50,6 +50,11 @@ sql(q{
 				IF EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory') THEN
 					RAISE EXCEPTION 'a lock was left behind';
 				END IF;
+			WHEN 'block' THEN
+				BEGIN
+					INSERT INTO app.parents VALUES (work.n);
+				EXCEPTION WHEN unique_violation THEN NULL;
+				END;
 			WHEN 'sequence' THEN PERFORM nextval('app.effects_seq_seq');
 			WHEN 'sleep' THEN PERFORM pg_sleep(3600);
 			WHEN 'await' THEN
@@ -131,7 +136,8 @@ foreach my $case (
 	['cursor', 'cursors that outlive their transaction'],
 	['open cursor', 'cursors'],
 	['notify', 'notifications'],
-	['advisory', 'locks of the session'])
+	['advisory', 'locks of the session'],
+	['block', 'subtransactions'])
 {
 	my ($what, $name) = @$case;
 

@@ -45,13 +45,6 @@
 #include "task/settle.h"
 #include "task/task.h"
 
-/*
- * Subtransactions with ids that a unit may have before it takes another task.
- * With more than PGPROC_MAX_CACHED_SUBXIDS every snapshot in the cluster gets
- * slower.
- */
-#define MAX_SUBXIDS		(PGPROC_MAX_CACHED_SUBXIDS / 2)
-
 /* Crashes in a row after which tasks that are alike are not run any more. */
 #define QUARANTINE_CRASHES	3
 
@@ -482,13 +475,18 @@ unit_room(const Unit *unit)
 	return Min(unit->handler->group_size, ATQ_MAX_MEMBERS);
 }
 
-/* True when the next task may run in the same transaction as the last one. */
+/*
+ * True when the next task may run in the same transaction as the last one.
+ * It may not where that one has left ids of subtransactions: with more than
+ * PGPROC_MAX_CACHED_SUBXIDS of them every snapshot in the cluster gets slower,
+ * and two tasks could have that many where neither has.
+ */
 static bool
 may_go_on(Unit *unit)
 {
 	if (unit->nmembers >= unit_room(unit) || unit->seen >= unit->n ||
 		atq_attempt_touched_session() ||
-		MyProc->subxidStatus.count > MAX_SUBXIDS)
+		MyProc->subxidStatus.count > 0)
 		return false;
 	unit->runner->next();
 	if (TimestampDifferenceExceeds(unit->started_at,
