@@ -13,6 +13,7 @@ my $node = new_cluster(
 	'main',
 	'max_worker_processes' => '2',
 	'max_logical_replication_workers' => '0',
+	'max_prepared_transactions' => '1',
 	'asynctasq.max_workers' => '8',
 	'asynctasq.worker_idle_timeout' => '10ms');
 create_tenant($node, 'shop', 'app', 'other', 'third');
@@ -65,13 +66,16 @@ $node->safe_psql('postgres', q{
 	ALTER ROLE app CONNECTION LIMIT 0});
 $node->safe_psql('shop', q{
 	SELECT asynctasq.dispatch('other_note', asynctasq.args('what', 'y'))});
-foreach my $db ('limited', 'broken')
+isnt($node->psql('broken', 'SELECT 1', on_error_die => 0), 0, 'a library that is not there lets nobody in');
 {
-	$node->safe_psql($db, q{SET session_preload_libraries = ''; UPDATE asynctasq.queue SET paused = false}) if $db eq 'limited';
-	$node->safe_psql('postgres', q{ALTER DATABASE broken RESET session_preload_libraries}) if $db eq 'broken';
-	$node->safe_psql($db, q{UPDATE asynctasq.queue SET paused = false}) if $db eq 'broken';
-	wait_for($node, $db, 'SELECT count(*) = 1 FROM app.log');
-	pass("workers are no connections: $db");
+	local $ENV{PGOPTIONS} = '-c session_preload_libraries=';
+
+	foreach my $db ('limited', 'broken')
+	{
+		$node->safe_psql($db, q{UPDATE asynctasq.queue SET paused = false});
+		wait_for($node, $db, 'SELECT count(*) = 1 FROM app.log');
+		pass("workers are no connections, and load no library of a session: $db");
+	}
 }
 $node->safe_psql('postgres', 'ALTER ROLE app CONNECTION LIMIT -1');
 
@@ -99,12 +103,19 @@ my @refusals = slurp_file($node->logfile, $offset) =~ /is not permitted to log i
 cmp_ok(scalar(@refusals), '<=', 12, 'it was tried with growing pauses');
 
 $node->safe_psql('closed', q{SELECT asynctasq.create_queue('mine')});
-$node->safe_psql('postgres', q{ALTER DATABASE closed ALLOW_CONNECTIONS false});
+$node->safe_psql('postgres', q{ALTER DATABASE closed ALLOW_CONNECTIONS false; ALTER SYSTEM SET asynctasq.sweep_interval = '1s'});
 $node->restart;
+$offset = -s $node->logfile;
 $node->safe_psql('shop', q{TRUNCATE other.log; SELECT asynctasq.dispatch('other_note', asynctasq.args('what', n::text)) FROM generate_series(1, 50) AS n});
 wait_for($node, 'shop', 'SELECT count(*) = 50 FROM other.log');
 pass('others run while a database takes no connections');
-$node->safe_psql('postgres', q{ALTER DATABASE closed ALLOW_CONNECTIONS true});
+# a sweep finds this one, so there has been one
+$node->safe_psql('shop', q{BEGIN; SELECT asynctasq.dispatch('other_note', asynctasq.args('what', 'swept')); PREPARE TRANSACTION 'sweep'});
+$node->safe_psql('shop', q{COMMIT PREPARED 'sweep'});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM other.log WHERE what = 'swept'});
+@refusals = slurp_file($node->logfile, $offset) =~ /^.*database "closed".*$/mg;
+cmp_ok(scalar(@refusals), '<=', 3, 'nobody tries it again and again');
+$node->safe_psql('postgres', q{ALTER DATABASE closed ALLOW_CONNECTIONS true; ALTER SYSTEM RESET asynctasq.sweep_interval});
 $node->safe_psql('closed', q{UPDATE asynctasq.queue SET paused = false});
 wait_for($node, 'closed', 'SELECT count(*) = 1 FROM app.log');
 pass('its tasks run when it does again');
@@ -142,17 +153,19 @@ foreach my $workers (8, 0)
 # share one are none.
 SKIP:
 {
-	skip 'transaction_timeout is of PostgreSQL 17', 1 if $login;
+	skip 'transaction_timeout is of PostgreSQL 17', 2 if $login;
+	# the first batch takes longer than the limit
 	app($node, 'shop', 'app', q{
-		CREATE FUNCTION nap(n int[]) RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT pg_sleep(0.05) FROM unnest(n); INSERT INTO log SELECT 'napped' FROM unnest(n); END;
+		CREATE FUNCTION nap(n int[]) RETURNS void LANGUAGE sql BEGIN ATOMIC SELECT pg_sleep(2) WHERE 1 = ANY (n); INSERT INTO log SELECT 'napped' FROM unnest(n); END;
 		SELECT asynctasq.register_handler('nap', 'nap(int[])', batch_size => 100, max_attempts => 1)});
 	$node->safe_psql('shop', q{ALTER SYSTEM SET transaction_timeout = '1s'});
 	$node->safe_psql('shop', 'SELECT pg_reload_conf()');
+	$offset = -s $node->logfile;
 	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('nap', asynctasq.args('n', n)) FROM generate_series(1, 100) AS n});
 	wait_for($node, 'shop', q{SELECT sum(ready + running) = 0 FROM asynctasq.stat_queues});
-	query_is($node, 'shop', q{SELECT count(*) FROM app.log WHERE what = 'napped'}, 100, 'transaction_timeout ends no worker');
+	query_is($node, 'shop', q{SELECT count(*) FROM app.log WHERE what = 'napped'}, 100, 'tasks that share a transaction are all done');
+	unlike(slurp_file($node->logfile, $offset), qr/due to transaction timeout/, 'transaction_timeout ends no worker');
 }
-
 
 $node->stop;
 
