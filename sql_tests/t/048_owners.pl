@@ -129,14 +129,19 @@ app($node, 'shop', 'gone', q{
 	SELECT asynctasq.dispatch('gone_note', asynctasq.args('what', 'due'), delay => '1 s')});
 $node->safe_psql('shop', 'DROP OWNED BY gone CASCADE');
 $node->safe_psql('shop', 'DROP ROLE gone');
+$node->safe_psql('shop', 'UPDATE asynctasq.queue SET paused = false WHERE owner NOT IN (SELECT oid FROM pg_roles)');
 $node->wait_for_log(qr/LOG:  tasks of role \d+ in database \d+ do not run: the role does not exist/);
 runs('heir', 'meanwhile');
 my $launcher = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'asynctasq launcher'};
-my $pid = $node->safe_psql('postgres', $launcher);
 $node->restart;
+my $offset = -s $node->logfile;
+wait_for($node, 'postgres', "SELECT count(*) = 1 FROM ($launcher) AS l");
+my $pid = $node->safe_psql('postgres', $launcher);
 runs('heir', 'after the restart');
 runs('app', 'after the restart');
-pass('other roles go on, with the launcher');
+query_is($node, 'postgres', $launcher, $pid, 'other roles go on, with the same launcher');
+unlike(slurp_file($node->logfile, $offset), qr/"asynctasq launcher" \(PID \d+\) (?:exited|was terminated)/,
+	'which has not ended');
 $node->safe_psql('shop', q{
 	CREATE ROLE gone LOGIN SUPERUSER;
 	CREATE SCHEMA gone AUTHORIZATION gone;
