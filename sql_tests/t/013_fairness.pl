@@ -1,6 +1,6 @@
 # A backlog of one queue or one role does not keep others waiting, workers that
-# wait hold nothing back, and sessions that dispatch all day do not grow (cases
-# T31, T34, T47).
+# are idle hold no snapshot, and sessions that dispatch all day do not grow
+# (cases T31, T34).  A worker that runs a long task does hold one (case T47).
 
 use strict;
 use warnings;

@@ -76,6 +76,7 @@ foreach my $case (
 	[ 'a look at the tasks', 'SELECT * FROM asynctasq.task_unlogged', '42501' ],
 	[ 'a setting that is not its own', 'SET log_min_messages = panic', '42501' ],
 	[ 'a library', 'LOAD $$auto_explain$$', '42501' ],
+	[ 'libraries of a session', 'SET session_preload_libraries = $$auto_explain$$', '42501' ],
 	[ 'COMMIT', 'DO $d$ BEGIN COMMIT; END $d$', '2D000' ])
 {
 	my ($name, $sql, $sqlstate) = @$case;
@@ -142,7 +143,7 @@ wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.dead_letters WHERE 
 query_is($node, 'shop', q{SELECT error ->> 'sqlstate' FROM asynctasq.dead_letters WHERE task = 'sleep'}, '57P01', 'which costs the attempt');
 $node->safe_psql('shop', q{REVOKE pg_monitor FROM evil});
 
-# A handler that ends itself, and one that ends a sibling of the same role
+# A handler that ends itself
 run('evil', 'SELECT pg_terminate_backend(pg_backend_pid())');
 like(failures('evil'), qr/^57P01 57P01 57P01$/, 'a handler that terminates itself has failed');
 run('evil', 'SELECT 1');
