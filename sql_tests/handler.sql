@@ -112,6 +112,41 @@ SELECT * FROM outcome();
 SELECT asynctasq.result(:a_id), asynctasq.result(:b_id), asynctasq.result(:c_id),
 	asynctasq.result(:d_id), asynctasq.result(:e_id), asynctasq.result(:f_id);
 
+-- other kinds of results and parameters
+CREATE TYPE pair AS (a int, b text);
+CREATE FUNCTION gives_pair() RETURNS pair LANGUAGE sql RETURN ROW(1, 'x')::pair;
+CREATE FUNCTION gives_record() RETURNS record LANGUAGE sql AS $$ SELECT 1 AS a, 'x'::text AS b $$;
+CREATE FUNCTION gives_positive(n int) RETURNS positive LANGUAGE plpgsql AS $$ BEGIN RETURN n; END $$;
+CREATE FUNCTION increments(INOUT n int) LANGUAGE sql AS $$ SELECT n + 1 $$;
+CREATE FUNCTION counts(VARIADIC n int[]) RETURNS int LANGUAGE sql RETURN cardinality(n);
+SELECT asynctasq.register_handler('gives_pair', 'gives_pair()', keep_result => true),
+	asynctasq.register_handler('gives_record', 'gives_record()', keep_result => true),
+	asynctasq.register_handler('gives_positive', 'gives_positive(int)', keep_result => true, max_attempts => 1),
+	asynctasq.register_handler('increments', 'increments(int)', keep_result => true),
+	asynctasq.register_handler('counts', 'counts(int[])', keep_result => true, max_attempts => 1);
+SELECT asynctasq.dispatch('gives_pair') AS id \gset a_
+SELECT asynctasq.dispatch('gives_record') AS id \gset b_
+SELECT asynctasq.dispatch('gives_positive', '{"n": 1}') AS id \gset c_
+SELECT asynctasq.dispatch('gives_positive', '{"n": -1}') AS id \gset d_
+SELECT asynctasq.dispatch('increments', '{"n": 1}') AS id \gset e_
+SELECT asynctasq.dispatch('counts', '{"n": [1, 2]}') AS id \gset f_
+SELECT asynctasq.dispatch('counts', '{"__args__": [[1, 2, 3]], "__kwargs__": {}}') AS id \gset g_
+SELECT asynctasq.dispatch('counts', '{"__args__": [1, 2, 3], "__kwargs__": {}}') AS id \gset h_
+SELECT * FROM outcome();
+SELECT asynctasq.result(:a_id), asynctasq.result(:b_id), asynctasq.result(:c_id), asynctasq.result(:e_id),
+	asynctasq.result(:f_id), asynctasq.result(:g_id);
+
+-- no transaction ends inside
+CREATE FUNCTION commits() RETURNS void LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
+CREATE FUNCTION rolls_back() RETURNS void LANGUAGE plpgsql AS $$ BEGIN ROLLBACK; END $$;
+CREATE PROCEDURE commit_here() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
+CREATE PROCEDURE roll_back_here() LANGUAGE plpgsql AS $$ BEGIN ROLLBACK; END $$;
+CREATE FUNCTION calls_commit() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CALL handlers.commit_here(); END $$;
+CREATE FUNCTION calls_rollback() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CALL handlers.roll_back_here(); END $$;
+SELECT asynctasq.register_handler(f, (f || '()')::regprocedure, max_attempts => 1), asynctasq.dispatch(f) > 0 AS ok
+FROM unnest('{commits,rolls_back,calls_commit,calls_rollback}'::text[]) AS f;
+SELECT * FROM outcome();
+
 --
 -- inside a handler
 --

@@ -58,6 +58,8 @@ app($node, 'shop', 'evil', q{
 		RETURN 'risen';
 	END $$;
 	CREATE FUNCTION rise_later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.rise(); RETURN NULL; END $$;
+	CREATE PROCEDURE commit_here() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
+	CREATE PROCEDURE roll_back_here() LANGUAGE plpgsql AS $$ BEGIN ROLLBACK; END $$;
 	CREATE TABLE ladder (n int);
 	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON ladder DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION rise_later();
 	CREATE FUNCTION hold_later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT evil.rise()'; RETURN NULL; END $$;
@@ -77,7 +79,10 @@ foreach my $case (
 	[ 'a setting that is not its own', 'SET log_min_messages = panic', '42501' ],
 	[ 'a library', 'LOAD $$auto_explain$$', '42501' ],
 	[ 'libraries of a session', 'SET session_preload_libraries = $$auto_explain$$', '42501' ],
-	[ 'COMMIT', 'DO $d$ BEGIN COMMIT; END $d$', '2D000' ])
+	[ 'COMMIT', 'DO $d$ BEGIN COMMIT; END $d$', '2D000' ],
+	[ 'ROLLBACK', 'DO $d$ BEGIN ROLLBACK; END $d$', '2D000' ],
+	[ 'a procedure that commits', 'CALL evil.commit_here()', '2D000' ],
+	[ 'a procedure that rolls back', 'CALL evil.roll_back_here()', '2D000' ])
 {
 	my ($name, $sql, $sqlstate) = @$case;
 
