@@ -50,11 +50,13 @@ sql(q{
 				IF EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory') THEN
 					RAISE EXCEPTION 'a lock was left behind';
 				END IF;
-			WHEN 'block' THEN
-				BEGIN
-					INSERT INTO app.parents VALUES (work.n);
-				EXCEPTION WHEN unique_violation THEN NULL;
-				END;
+			WHEN 'block', 'blocks' THEN
+				FOR i IN 1 .. CASE what WHEN 'block' THEN 1 ELSE 16 END LOOP
+					BEGIN
+						INSERT INTO app.parents VALUES (100 * work.n + i);
+					EXCEPTION WHEN unique_violation THEN NULL;
+					END;
+				END LOOP;
 			WHEN 'sequence' THEN PERFORM nextval('app.effects_seq_seq');
 			WHEN 'sleep' THEN PERFORM pg_sleep(3600);
 			WHEN 'await' THEN
@@ -137,7 +139,7 @@ foreach my $case (
 	['open cursor', 'cursors'],
 	['notify', 'notifications'],
 	['advisory', 'locks of the session'],
-	['block', 'subtransactions'])
+	['blocks', '16 subtransactions'])
 {
 	my ($what, $name) = @$case;
 
@@ -152,6 +154,11 @@ dispatch('setting', 'fine', 'sequence', 'fine');
 is(outcome(), '1 2 3 4 | -', 'settings and sequences are no reason to end it');
 is(groups(), '4', '..');
 is(sql('SELECT count(note) FROM effects WHERE note <> $$$$'), 0, 'and a setting is undone');
+
+new_worker();
+dispatch('block', 'block', 'block', 'fine');
+is(outcome(), '1 2 3 4 | -', 'so are a few subtransactions');
+is(groups(), '4', '..');
 
 new_worker();
 dispatch('immediate', 'late parent', 'fine');

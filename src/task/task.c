@@ -45,6 +45,13 @@
 #include "task/settle.h"
 #include "task/task.h"
 
+/*
+ * Ids of subtransactions after which a unit takes no other task.  With more
+ * than PGPROC_MAX_CACHED_SUBXIDS, 64, every snapshot in the cluster gets slower:
+ * a group has so many only where its last task has most of them.
+ */
+#define MAX_SUBXIDS		16
+
 /* Crashes in a row after which tasks that are alike are not run any more. */
 #define QUARANTINE_CRASHES	3
 
@@ -475,18 +482,13 @@ unit_room(const Unit *unit)
 	return Min(unit->handler->group_size, ATQ_MAX_MEMBERS);
 }
 
-/*
- * True when the next task may run in the same transaction as the last one.
- * It may not where that one has left ids of subtransactions: with more than
- * PGPROC_MAX_CACHED_SUBXIDS of them every snapshot in the cluster gets slower,
- * and two tasks could have that many where neither has.
- */
+/* True when the next task may run in the same transaction as the last one. */
 static bool
 may_go_on(Unit *unit)
 {
 	if (unit->nmembers >= unit_room(unit) || unit->seen >= unit->n ||
 		atq_attempt_touched_session() ||
-		MyProc->subxidStatus.count > 0)
+		MyProc->subxidStatus.count >= MAX_SUBXIDS)
 		return false;
 	unit->runner->next();
 	if (TimestampDifferenceExceeds(unit->started_at,
