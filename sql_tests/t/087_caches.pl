@@ -16,7 +16,8 @@ my $discard = $ENV{ATQ_TEST_DISCARD} ? 1 : 0;
 
 my $node = new_cluster('main',
 	'asynctasq.enabled' => 'off',
-	'autovacuum' => 'off');
+	'autovacuum' => 'off',
+	'debug_discard_caches' => '0');
 create_tenant($node, 'pattern', 'app', 'other');
 
 # Starts a script in a database of its own, as a superuser, with the setting
@@ -69,6 +70,7 @@ $node->stop;
 $node = new_cluster(
 	'workers',
 	'autovacuum' => 'off',
+	'debug_discard_caches' => '0',
 	'asynctasq.workers_per_lane' => '2',
 	'asynctasq.worker_idle_timeout' => '1h');
 create_tenant($node, 'shop', 'app');
