@@ -21,7 +21,7 @@ SELECT asynctasq.register_handler('leaf', 'leaf(jsonb)', queue => 'leaves');
 -- outcome(): how many attempts ended, what was done, and what has failed; leaves stay in their queue
 CREATE FUNCTION outcome(OUT ran bigint, OUT done text, OUT failed text) LANGUAGE plpgsql AS $$
 BEGIN
-	ran := asynctasq.drain('default');
+	ran := asynctasq.drain('default', 1000);
 	SELECT string_agg(format('%s of depth %s', n, depth), ', ' ORDER BY depth) INTO done
 	FROM (SELECT count(*) AS n, depth FROM chains.ran GROUP BY depth) AS r;
 	SELECT string_agg(format('%s with %s', n, sqlstate), ', ' ORDER BY sqlstate) INTO failed
@@ -43,7 +43,7 @@ $$;
 SELECT asynctasq.register_handler('bomb', 'bomb()', max_attempts => 1);
 SET asynctasq.max_chain_depth = 3;
 SELECT asynctasq.dispatch('bomb') > 0 AS ok;
-SELECT asynctasq.drain();
+SELECT asynctasq.drain(max_tasks => 100);
 SELECT depth, count(*) FROM ran GROUP BY depth ORDER BY depth;
 SELECT count(*), d.error ->> 'sqlstate' AS sqlstate, key, value FROM asynctasq.dead_letters AS d, jsonb_each_text(error)
 WHERE key IN ('message', 'detail', 'hint') GROUP BY 2, 3, 4 ORDER BY 3;
@@ -222,7 +222,7 @@ CREATE FUNCTION loose() RETURNS void LANGUAGE sql AS $$
 $$;
 SELECT asynctasq.register_handler('loose', 'loose()', max_attempts => 1);
 SELECT asynctasq.dispatch('loose') > 0 AS ok;
-SELECT asynctasq.drain();
+SELECT asynctasq.drain(max_tasks => 100);
 SELECT error ->> 'sqlstate' AS sqlstate, error ->> 'message' AS message FROM asynctasq.dead_letters;
 SELECT asynctasq.purge_queue('default', true);
 SELECT asynctasq.unregister_handler('loose');
