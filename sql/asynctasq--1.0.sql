@@ -3,7 +3,8 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION asynctasq" to load this file. \quit
 
--- The schema may be there already.  Who owns it could put objects beside ours.
+-- The schema may be there already.  Who owns it could put objects beside ours,
+-- and what has been put there could be taken for ours.
 DO LANGUAGE plpgsql $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS n
@@ -24,6 +25,17 @@ BEGIN
 	THEN
 		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
 			MESSAGE = 'schema "asynctasq" belongs to another role, or others may create objects in it',
+			HINT = 'Drop the schema; CREATE EXTENSION makes it.';
+	END IF;
+	IF EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+			JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) d.refobjid
+			WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+			AND d.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_extension'::pg_catalog.regclass
+			AND d.deptype OPERATOR(pg_catalog.=) 'n'::pg_catalog."char"
+			AND n.nspname OPERATOR(pg_catalog.=) 'asynctasq')
+	THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = 'schema "asynctasq" is not empty',
 			HINT = 'Drop the schema; CREATE EXTENSION makes it.';
 	END IF;
 END $$;

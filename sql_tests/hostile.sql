@@ -22,8 +22,9 @@ GRANT USAGE ON SCHEMA evil, victim TO PUBLIC;
 SET SESSION AUTHORIZATION regress_atq_evil;
 CREATE FUNCTION evil.harm() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'called by %', current_user; RETURN NULL; END $$;
 CREATE FUNCTION evil.harm(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'called by %', current_user; RETURN ''; END $$;
-CREATE TABLE evil.outcomes (relation name, attack text, outcome text);
-DO $$
+CREATE TABLE evil.outcomes (attacker name DEFAULT current_user, relation name, attack text, outcome text, message text);
+GRANT INSERT ON evil.outcomes TO PUBLIC;
+CREATE PROCEDURE evil.attack() LANGUAGE plpgsql AS $$
 DECLARE
 	attack text;
 	relation name;
@@ -56,18 +57,51 @@ BEGIN
 		LOOP
 			BEGIN
 				EXECUTE format(attack, relation);
-				INSERT INTO evil.outcomes VALUES (relation, attack, 'done');
+				INSERT INTO evil.outcomes VALUES (DEFAULT, relation, attack, 'done', '');
 			EXCEPTION WHEN OTHERS THEN
-				INSERT INTO evil.outcomes VALUES (relation, attack, SQLSTATE);
+				INSERT INTO evil.outcomes VALUES (DEFAULT, relation, attack, SQLSTATE, SQLERRM);
 			END;
 		END LOOP;
 	END LOOP;
 END $$;
+-- by whoever has to do with the extension, and may otherwise do what an attack takes
+RESET SESSION AUTHORIZATION;
+CREATE ROLE regress_atq_granted LOGIN;
+CREATE ROLE regress_atq_watch LOGIN IN ROLE pg_monitor;
+CREATE ROLE regress_atq_writer LOGIN IN ROLE pg_write_all_data;
+GRANT USAGE ON SCHEMA asynctasq TO regress_atq_granted, regress_atq_watch, regress_atq_writer;
+SELECT current_database() AS db \gset
+GRANT CREATE ON DATABASE :"db" TO regress_atq_evil, regress_atq_victim, regress_atq_granted, regress_atq_watch, regress_atq_writer;
+GRANT CREATE ON SCHEMA evil TO regress_atq_victim, regress_atq_granted, regress_atq_watch, regress_atq_writer;
+SET SESSION AUTHORIZATION regress_atq_evil;
+CALL evil.attack();
+SET SESSION AUTHORIZATION regress_atq_victim;
+CREATE FUNCTION victim.nothing() RETURNS void LANGUAGE sql AS '';
+SELECT asynctasq.register_handler('victim_nothing', 'victim.nothing()'), asynctasq.grant_dispatch('victim_nothing', 'regress_atq_granted');
+CALL evil.attack();
+SELECT asynctasq.unregister_handler('victim_nothing');
+SET SESSION AUTHORIZATION regress_atq_granted;
+CALL evil.attack();
+SET SESSION AUTHORIZATION regress_atq_watch;
+CALL evil.attack();
+SET SESSION AUTHORIZATION regress_atq_writer;
+CALL evil.attack();
+RESET SESSION AUTHORIZATION;
+SELECT attacker, count(*) > 200 AS attacks FROM evil.outcomes GROUP BY attacker ORDER BY attacker COLLATE "C";
 -- who sees a view may lock it as a reader; what fails otherwise fails for all
-SELECT relation, attack FROM evil.outcomes WHERE outcome = 'done' AND attack !~ '^LOCK';
-SELECT attack, outcome, string_agg(relation, ' ' ORDER BY relation COLLATE "C")
-FROM evil.outcomes JOIN pg_class AS c ON c.relname = relation AND c.relnamespace = 'asynctasq'::regnamespace
-WHERE relkind IN ('r', 'p') AND outcome <> '42501' GROUP BY attack, outcome ORDER BY attack COLLATE "C", outcome;
+SELECT attacker, relation, attack FROM evil.outcomes WHERE outcome = 'done' AND attack !~ '^LOCK';
+-- not for want of something else
+SELECT attacker, attack, message FROM evil.outcomes
+WHERE outcome = '42501' AND message !~ ('^(permission denied for|must be owner of) (table|view|relation) ' || relation || '$');
+SELECT attack, outcome, attackers, string_agg(relation, ' ' ORDER BY relation COLLATE "C")
+FROM (SELECT attack, outcome, relation, count(*) AS attackers FROM evil.outcomes GROUP BY attack, outcome, relation) AS o
+	JOIN pg_class AS c ON c.relname = relation AND c.relnamespace = 'asynctasq'::regnamespace
+WHERE relkind IN ('r', 'p') AND outcome NOT IN ('42501', 'done') GROUP BY attack, outcome, attackers ORDER BY attack COLLATE "C", outcome;
+REVOKE CREATE ON SCHEMA evil FROM regress_atq_victim;
+REVOKE CREATE ON DATABASE :"db" FROM regress_atq_evil, regress_atq_victim;
+DROP OWNED BY regress_atq_granted, regress_atq_watch, regress_atq_writer;
+DROP ROLE regress_atq_granted, regress_atq_watch, regress_atq_writer;
+SET SESSION AUTHORIZATION regress_atq_evil;
 -- nor put something into the schema
 CREATE FUNCTION asynctasq.dispatch(text, jsonb) RETURNS bigint LANGUAGE sql AS 'SELECT 1';
 CREATE OPERATOR asynctasq.= (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq);
@@ -417,15 +451,47 @@ REVOKE CREATE ON SCHEMA asynctasq FROM regress_atq_evil;
 GRANT CREATE ON SCHEMA asynctasq TO PUBLIC;
 CREATE EXTENSION asynctasq;
 REVOKE CREATE ON SCHEMA asynctasq FROM PUBLIC;
--- nothing of ours replaces what is there, and nothing there is taken for ours
-CREATE FUNCTION asynctasq.drain(queue text, max_tasks int) RETURNS bigint LANGUAGE sql AS 'SELECT 1';
+-- what is there already could be taken for ours, or be called instead: a name of
+-- ours, another signature of it, the name of an index that a table gets
+CREATE FUNCTION pg_temp.beside(object text, make text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	refusal text := 'installed';
+BEGIN
+	EXECUTE 'CREATE ' || make;
+	BEGIN
+		CREATE EXTENSION asynctasq;
+	EXCEPTION WHEN OTHERS THEN
+		refusal := SQLSTATE || ' ' || SQLERRM;
+	END;
+	EXECUTE 'DROP ' || object;
+	RETURN refusal;
+END $$;
+SELECT object, pg_temp.beside(object, make) FROM (VALUES
+	('FUNCTION asynctasq.drain(text, int)', 'FUNCTION asynctasq.drain(queue text, max_tasks int) RETURNS bigint LANGUAGE sql AS $$SELECT 1$$'),
+	('FUNCTION asynctasq.dispatch(text, jsonb)', 'FUNCTION asynctasq.dispatch(text, jsonb) RETURNS bigint LANGUAGE sql AS $$SELECT 1$$'),
+	('PROCEDURE asynctasq.cancel()', 'PROCEDURE asynctasq.cancel() LANGUAGE sql AS $$SELECT 1$$'),
+	('AGGREGATE asynctasq.count(int)', 'AGGREGATE asynctasq.count(int) (SFUNC = int4pl, STYPE = int)'),
+	('TABLE asynctasq.queue', 'TABLE asynctasq.queue (id int, owner regrole, name text)'),
+	('TABLE asynctasq.handler_pkey', 'TABLE asynctasq.handler_pkey ()'),
+	('VIEW asynctasq.tasks', 'VIEW asynctasq.tasks AS SELECT 1 AS id'),
+	('SEQUENCE asynctasq.task_id_seq', 'SEQUENCE asynctasq.task_id_seq'),
+	('TYPE asynctasq.msgpack', 'TYPE asynctasq.msgpack'),
+	('TYPE asynctasq.msgpack', 'TYPE asynctasq.msgpack AS (x int)'),
+	('DOMAIN asynctasq.queryset', 'DOMAIN asynctasq.queryset AS text'),
+	('OPERATOR asynctasq.= (text, text)', 'OPERATOR asynctasq.= (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq)'),
+	('OPERATOR CLASS asynctasq.msgpack_ops USING hash; DROP OPERATOR FAMILY asynctasq.msgpack_ops USING hash',
+		'OPERATOR CLASS asynctasq.msgpack_ops FOR TYPE text USING hash AS STORAGE text'),
+	('COLLATION asynctasq."C"', 'COLLATION asynctasq."C" FROM "C"')) AS v (object, make);
+-- there is one schema that it goes into
+CREATE SCHEMA "a ""b$$";
+CREATE EXTENSION asynctasq SCHEMA "a ""b$$";
+SET search_path = "a ""b$$";
 CREATE EXTENSION asynctasq;
-DROP FUNCTION asynctasq.drain(text, int);
-CREATE TABLE asynctasq.queue (id int, owner regrole, name text);
-CREATE EXTENSION asynctasq;
-DROP TABLE asynctasq.queue;
-CREATE EXTENSION asynctasq;
+RESET search_path;
+SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'asynctasq';
+ALTER EXTENSION asynctasq SET SCHEMA "a ""b$$";
+ALTER EXTENSION asynctasq SET SCHEMA public;
 DROP EXTENSION asynctasq;
-DROP SCHEMA asynctasq;
+DROP SCHEMA asynctasq, "a ""b$$";
 DROP OWNED BY regress_atq_victim, regress_atq_evil, regress_atq_deputy;
 DROP ROLE regress_atq_victim, regress_atq_evil, regress_atq_deputy;

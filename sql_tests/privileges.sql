@@ -11,6 +11,7 @@ CREATE ROLE regress_atq_anna LOGIN;
 CREATE ROLE regress_atq_bert LOGIN;
 CREATE ROLE regress_atq_head LOGIN;
 CREATE ROLE regress_atq_watch LOGIN;
+CREATE ROLE regress_atq_nobody LOGIN;
 GRANT regress_atq_anna TO regress_atq_head;
 GRANT pg_monitor TO regress_atq_watch;
 
@@ -19,7 +20,7 @@ SET SESSION AUTHORIZATION regress_atq_anna;
 SELECT asynctasq.task_info(1);
 RESET SESSION AUTHORIZATION;
 GRANT USAGE ON SCHEMA asynctasq TO regress_atq_anna, regress_atq_bert,
-    regress_atq_head, regress_atq_watch;
+    regress_atq_head, regress_atq_watch, regress_atq_nobody;
 
 CREATE TEMP VIEW object AS
 SELECT c.oid, c.relname AS name, c.relkind
@@ -52,6 +53,43 @@ WHERE relkind = 'v'
                 '{}'));
 SELECT has_schema_privilege('regress_atq_anna', 'asynctasq', 'CREATE')
     AS create_in_schema;
+
+-- functions: what anybody may call who may use the schema, and what nobody may
+CREATE TEMP VIEW function AS
+SELECT p.oid, p.proname AS name, p.prosecdef, p.proconfig
+FROM pg_depend AS d JOIN pg_proc AS p ON p.oid = d.objid
+WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+  AND d.refclassid = 'pg_extension'::regclass
+  AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'asynctasq');
+SELECT name, count(*) FROM function
+WHERE has_function_privilege('regress_atq_anna', oid, 'EXECUTE')
+GROUP BY name ORDER BY name COLLATE "C";
+SELECT oid::regprocedure FROM function
+WHERE NOT has_function_privilege('regress_atq_anna', oid, 'EXECUTE')
+ORDER BY name COLLATE "C";
+SELECT oid::regprocedure FROM function
+WHERE has_function_privilege('regress_atq_anna', oid, 'EXECUTE')
+      <> has_function_privilege('public', oid, 'EXECUTE');
+-- none of them runs as its owner with the caller's search_path
+SELECT oid::regprocedure FROM function
+WHERE prosecdef AND NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(proconfig, '{}'));
+SET SESSION AUTHORIZATION regress_atq_anna;
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT oid FROM pg_proc
+        WHERE pronamespace = 'asynctasq'::regnamespace
+          AND prorettype = 'trigger'::regtype ORDER BY proname
+    LOOP
+        BEGIN
+            EXECUTE format('SELECT %s', f);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE NOTICE '% %', SQLSTATE, SQLERRM;
+        END;
+    END LOOP;
+END $$;
+RESET SESSION AUTHORIZATION;
 
 -- every object says what it is
 SELECT pg_describe_object(d.classid, d.objid, 0) AS without_comment
@@ -142,7 +180,16 @@ SET SESSION AUTHORIZATION regress_atq_anna;
 SELECT * FROM sight();
 SET SESSION AUTHORIZATION regress_atq_head;
 SELECT * FROM sight();
+-- what the views are made of has nothing for who has nothing
+SET SESSION AUTHORIZATION regress_atq_nobody;
+SELECT * FROM sight();
+SELECT (SELECT count(*) FROM asynctasq.queue_counters()) AS queues,
+       (SELECT count(*) FROM asynctasq.handler_counters()) AS handlers,
+       (SELECT count(*) FROM asynctasq.worker_slots()) AS workers,
+       (SELECT count(*) FROM asynctasq.pool_counters()) AS pools;
 SET SESSION AUTHORIZATION regress_atq_watch;
+SELECT (SELECT count(*) > 1 FROM asynctasq.queue_counters()) AS queues,
+       (SELECT count(*) > 1 FROM asynctasq.handler_counters()) AS handlers;
 SELECT * FROM sight();
 SELECT count(*) >= 0 AS workers FROM stat_workers;
 
@@ -226,8 +273,8 @@ DELETE FROM asynctasq.result WHERE id IN (SELECT id FROM task_of);
 DELETE FROM asynctasq.handler WHERE name IN ('annas', 'berts');
 DELETE FROM asynctasq.queue WHERE owner = 'regress_atq_anna'::regrole;
 DROP OWNED BY regress_atq_anna, regress_atq_bert, regress_atq_head,
-    regress_atq_watch CASCADE;
+    regress_atq_watch, regress_atq_nobody CASCADE;
 SET client_min_messages = warning;
 DROP SCHEMA regress_atq_privileges CASCADE;
 DROP ROLE regress_atq_anna, regress_atq_bert, regress_atq_head,
-    regress_atq_watch;
+    regress_atq_watch, regress_atq_nobody;

@@ -143,10 +143,31 @@ wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE 
 my $worker = $node->safe_psql('shop', q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'sleep'});
 $node->safe_psql('shop', q{GRANT pg_monitor TO evil});
 app_fails($node, 'shop', 'evil', "SELECT pg_terminate_backend($worker)", qr/42501/, 'a role terminates the worker of another');
+foreach my $role ('evil', 'signaller')
+{
+	app_fails($node, 'shop', $role, "SELECT pg_${_}_backend($launcher)", qr/42501/, "$role, as a client: ${_}_backend of the launcher")
+	  foreach ('terminate', 'cancel');
+}
 is(app($node, 'shop', 'signaller', "SELECT pg_terminate_backend($worker)"), 't', 'a member of pg_signal_backend may');
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.dead_letters WHERE task = 'sleep'});
 query_is($node, 'shop', q{SELECT error ->> 'sqlstate' FROM asynctasq.dead_letters WHERE task = 'sleep'}, '57P01', 'which costs the attempt');
 $node->safe_psql('shop', q{REVOKE pg_monitor FROM evil});
+# so may a client whose role it is; one of a superuser is out of reach
+my $sleeps = q{SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task = 'sleep' AND role = };
+app($node, 'shop', 'app', q{SELECT asynctasq.purge_queue('slow', true), asynctasq.dispatch('sleep', queue => 'slow')});
+wait_for($node, 'shop', "$sleeps 'app'");
+is(app($node, 'shop', 'app', q{SELECT pg_terminate_backend(pid) FROM asynctasq.stat_workers WHERE task = 'sleep'}), 't', 'a client ends a worker of its own role');
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.dead_letters WHERE task = 'sleep' AND error ->> 'sqlstate' = '57P01'});
+$node->safe_psql('shop', q{ALTER ROLE risen SUPERUSER});
+app($node, 'shop', 'risen', q{
+	SELECT asynctasq.register_handler('long', 'app.sleep()', max_attempts => 1), asynctasq.dispatch('long', queue => 'slow')});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task = 'long'});
+$worker = $node->safe_psql('shop', q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'long'});
+app_fails($node, 'shop', $_, "SELECT pg_terminate_backend($worker)", qr/42501/, "$_ terminates the worker of a superuser")
+  foreach ('evil', 'signaller');
+$node->safe_psql('shop', q{SELECT asynctasq.cancel(task_id) FROM asynctasq.stat_workers WHERE task = 'long'});
+wait_until_done();
+$node->safe_psql('shop', q{ALTER ROLE risen NOSUPERUSER});
 
 # A handler that ends itself
 run('evil', 'SELECT pg_terminate_backend(pg_backend_pid())');
@@ -169,6 +190,22 @@ $node->safe_psql('shop', q{
 		asynctasq.dispatch('refuse', asynctasq.args('x', :'canary'::text));});
 wait_for($node, 'shop', q{SELECT count(*) = 3 FROM asynctasq.dead_letters WHERE task IN ('number', 'sleep', 'refuse') AND args::text ~ 'canary'});
 $node->safe_psql('shop', q{SELECT asynctasq.dispatch('number', '{"n": 1}')});
+# nor where all can look, while such a task runs
+app($node, 'shop', 'app', q{
+	CREATE FUNCTION nap(x text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); END $$;
+	SELECT asynctasq.register_handler('nap', 'nap(text)', max_attempts => 1)});
+$node->safe_psql('shop', q{
+	SELECT convert_from('\x63616e6172792d37', 'UTF8') AS canary \gset
+	SET log_statement = 'none';
+	SET ROLE app;
+	SELECT asynctasq.dispatch('nap', asynctasq.args('x', :'canary'::text));});
+wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task = 'nap'});
+query_is($node, 'shop', q{SELECT count(*) FROM pg_stat_activity AS a WHERE a::text ~ convert_from('\x63616e6172792d37', 'UTF8')}, '0', 'nor in pg_stat_activity');
+my $slots = q{SELECT count(*) FROM asynctasq.worker_slots() WHERE role = 'app'::regrole AND task = 'nap'};
+is(app($node, 'shop', 'app', $slots), '1', 'a role sees its worker');
+is(app($node, 'shop', 'evil', $slots), '0', 'another one does not');
+app($node, 'shop', 'app', q{SELECT asynctasq.cancel(id) FROM asynctasq.tasks WHERE task = 'nap'});
+wait_until_done();
 unlike(slurp_file($node->logfile, $offset), qr/canary-7/, 'arguments are not in the log');
 is(app($node, 'shop', 'evil', q{SELECT count(*) FROM asynctasq.dead_letters}), 0, 'nor in the sight of another role');
 $node->safe_psql('shop', q{GRANT pg_monitor TO evil});

@@ -76,6 +76,32 @@ app($node, 'shop', 'app', q{ALTER USER MAPPING FOR app SERVER far OPTIONS (SET p
 is(app($node, 'shop', 'app', $who), '"app"', 'the right password');
 is(app($node, 'shop', 'app', q{SELECT * FROM asynctasq.check_servers()}), 'far|t|', 'and check_servers');
 
+# The password of a mapping is in no one else's sight: not in the log, an error,
+# a dead letter, on the other side, or in the catalogs.  It is given as bytes, so
+# that the statement in the log does not show it.
+my $offset = -s $node->logfile;
+my $remote_offset = -s $remote->logfile;
+$node->safe_psql('shop', q{
+	SET log_statement = 'none';
+	SELECT format('ALTER USER MAPPING FOR app SERVER far OPTIONS (SET password %L)', convert_from('\x63616e6172792d39', 'UTF8')) \gexec
+	RESET log_statement;});
+app_fails($node, 'shop', 'app', $who, qr/^(?!.*canary-9).*08001/s, 'a wrong password is not in the error');
+app($node, 'shop', 'app', q{
+	CREATE FUNCTION ask() RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN asynctasq.scalar('far', 'SELECT 1'); END $$;
+	SELECT asynctasq.register_handler('ask', 'ask()', max_attempts => 1);
+	SELECT asynctasq.dispatch('ask');
+	SELECT asynctasq.drain();});
+is(app($node, 'shop', 'app', q{SELECT error ->> 'sqlstate', d::text ~ 'canary.9' FROM asynctasq.dead_letters AS d}), '08001|f', 'nor in a dead letter, context and all');
+is(app($node, 'shop', 'app', q{SELECT error ~ '^08001', error ~ 'canary.9' FROM asynctasq.check_servers()}), 't|f', 'nor in check_servers');
+unlike(slurp_file($node->logfile, $offset) . slurp_file($remote->logfile, $remote_offset),
+	qr/canary-9/, 'nor in a log');
+is($node->safe_psql('shop', q{SELECT count(*) FROM pg_stat_activity AS a WHERE pid <> pg_backend_pid() AND a::text ~ 'canary.9'}), '0', 'nor in pg_stat_activity');
+$node->safe_psql('shop', 'GRANT pg_monitor, pg_read_all_data TO guest');
+is(app($node, 'shop', 'guest', q{SELECT umoptions FROM pg_user_mappings WHERE usename = 'app'}), '', 'options of the mapping of another role');
+like(app($node, 'shop', 'app', q{SELECT umoptions FROM pg_user_mappings WHERE usename = 'app'}), qr/canary-9/, 'which has them itself');
+$node->safe_psql('shop', 'REVOKE pg_monitor, pg_read_all_data FROM guest');
+app($node, 'shop', 'app', q{ALTER USER MAPPING FOR app SERVER far OPTIONS (SET password 'secret'); SELECT asynctasq.purge_queue('default', true)});
+
 # A superuser may lift the rule for a mapping, and needs none.
 $node->safe_psql('shop', q{ALTER USER MAPPING FOR app SERVER far OPTIONS (SET user 'trusted', ADD password_required 'false')});
 is(app($node, 'shop', 'app', $who), '"trusted"', 'password_required false');
