@@ -358,6 +358,52 @@ $node->reload;
 wait_for($node, 'renamed', q{SELECT count(*) = 1 FROM app.log WHERE what = 'delayed'});
 pass('a database that accepts connections again runs its tasks');
 
+# Sweeps remove an old result, and so show that they have been.  Each takes one
+# database after the other: when a second one has begun, all of the first is done.
+sub wait_for_sweep
+{
+	foreach my $n (1 .. 2)
+	{
+		super('shop', q{
+			INSERT INTO asynctasq.result (id, queue_id, priority, attempt, max_attempts, status, task, args, dispatched_at, finished_at)
+			SELECT -1, min(id), 0, 1, 1, 'completed', 'old', '{}', '2000-01-01', '2000-01-01' FROM asynctasq.queue});
+		wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.result WHERE id = -1');
+	}
+	return;
+}
+
+# Nobody of ours tries to enter a database while it sweeps, twice: one may have
+# been on the way before.
+sub is_left_alone
+{
+	my ($name) = @_;
+
+	wait_for_sweep();
+	my $offset = -s $node->logfile;
+	wait_for_sweep();
+	unlike(slurp_file($node->logfile, $offset), qr/FATAL|invalid database|does not exist|"broken"/, $name);
+	return;
+}
+
+# One that DROP DATABASE has left half way, which marks it so; and that is gone.
+make_database('broken');
+sql('broken', q{
+	SELECT asynctasq.pause_queue('safe');
+	SELECT asynctasq.dispatch('note', asynctasq.args('what', 'kept'), queue => 'safe');});
+super('postgres', q{UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'});
+super('postgres', q{SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE datname = 'broken'});
+is_left_alone('a database that is not valid is left alone');
+super('postgres', q{UPDATE pg_database SET datconnlimit = -1 WHERE datname = 'broken'});
+sql('broken', q{SELECT asynctasq.resume_queue('safe')});
+wait_for($node, 'broken', q{SELECT count(*) = 1 FROM app.log WHERE what = 'kept'});
+pass('and is served when it is valid again');
+sql('broken', q{
+	SELECT asynctasq.pause_queue('safe');
+	SELECT asynctasq.dispatch('note', asynctasq.args('what', 'lost'), queue => 'safe');});
+super('postgres', q{UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'});
+super('postgres', 'DROP DATABASE broken');
+is_left_alone('one that was dropped is not looked for again');
+
 # Maintenance of our tables only delays: claimed tasks that it has moved are
 # found again.
 super('shop', 'DELETE FROM app.log; DELETE FROM asynctasq.dead_letter');
