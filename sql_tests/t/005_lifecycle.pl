@@ -134,6 +134,7 @@ pass('a restored durable task runs when its queue is resumed');
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->append_conf('postgresql.conf', 'log_min_messages = debug1');
 $standby->start;
 app($node, 'two', 'app', q{
 	SELECT asynctasq.dispatch('note', asynctasq.args('what', 'kept safe'), queue => 'safe')});
@@ -142,11 +143,15 @@ $node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 query_is($standby, 'postgres',
 	"SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'asynctasq%'",
 	'0', 'a standby has no launcher and no worker');
+# It has replayed, and let clients in, with what it may run by then.
+my $started = qr/starting background worker process "asynctasq/;
+unlike(slurp_file($standby->logfile), $started, 'and has not started any');
 $node->stop;
 $standby->promote;
 app($standby, 'two', 'app', q{SELECT asynctasq.resume_queue('safe')});
 wait_for($standby, 'two', q{SELECT count(*) = 2 FROM app.log WHERE what IN ('dumped', 'kept safe')});
 pass('a promoted standby runs what is durable');
+like(slurp_file($standby->logfile), $started, 'which it has started workers for');
 
 $standby->stop;
 done_testing();

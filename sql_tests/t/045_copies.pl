@@ -40,7 +40,8 @@ sub make_tables
 	app($on, $db, 'app', q{
 		CREATE TABLE log (what text);
 		CREATE FUNCTION note(what text) RETURNS void LANGUAGE sql
-			BEGIN ATOMIC INSERT INTO log VALUES (what); END;});
+			BEGIN ATOMIC INSERT INTO log VALUES (what); END;
+		CREATE FUNCTION keep() RETURNS text LANGUAGE sql RETURN 'kept';});
 	return;
 }
 
@@ -83,16 +84,19 @@ sub adopt
 }
 
 # The original: 100 tasks in a durable queue and 100 in another, some delayed,
-# and a dead letter.
+# a dead letter and a kept result.
 make_tables($node, 'shop');
 switch($node, 'on');
 app($node, 'shop', 'app', q{
 	SELECT asynctasq.register_handler('note', 'note(text)', max_attempts => 1);
+	SELECT asynctasq.register_handler('keep', 'keep()', keep_result => true);
 	SELECT asynctasq.create_queue('safe', durable => true);
 	SELECT asynctasq.create_queue('spare');
 	SELECT asynctasq.register_model('shop.Log', 'log', key => '{what}');
 	SELECT asynctasq.dispatch('note', asynctasq.args('nonsense', 1), queue => 'safe');});
 wait_for($node, 'shop', 'SELECT count(*) = 1 FROM asynctasq.dead_letter');
+my $kept = app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('keep', queue => 'safe')});
+wait_for($node, 'shop', 'SELECT count(*) = 1 FROM asynctasq.result');
 switch($node, 'off');
 app($node, 'shop', 'app', q{
 	SELECT count(asynctasq.dispatch('note', asynctasq.args('what', queue || n),
@@ -136,12 +140,22 @@ foreach my $strategy ('wal_log', 'file_copy')
 # A cluster that is a physical copy is not told from its original.
 my $physical = PostgreSQL::Test::Cluster->new('physical');
 $physical->init_from_backup($node, 'physical');
+$physical->append_conf('postgresql.conf', 'log_min_messages = debug1');
 $physical->start;
+# When the launcher first waits it has looked at all databases; what it would
+# have started, the postmaster has heard of before it lets another client in.
+wait_for($physical, 'postgres', q{
+	SELECT count(*) = 1 FROM pg_stat_activity
+	WHERE backend_type = 'asynctasq launcher' AND wait_event_type = 'Extension'});
+$physical->safe_psql('postgres', 'SELECT 1');
+my $started = qr/registering background worker "asynctasq (worker|scanner)/;
+unlike(slurp_file($physical->logfile), $started, 'a physical copy with asynctasq.enabled off starts no worker');
 query_is($physical, 'shop',
 	q{SELECT count(*) FROM asynctasq.task WHERE durable},
-	'100', 'a physical copy with asynctasq.enabled off runs nothing');
+	'100', 'and runs nothing');
 switch($physical, 'on');
 wait_for($physical, 'shop', 'SELECT count(*) = 0 FROM asynctasq.task');
+like(slurp_file($physical->logfile), $started, 'it starts some');
 is( $physical->safe_psql('shop', q{
 		SELECT count(*), count(DISTINCT what) FROM app.log WHERE what LIKE 'safe%'}),
 	'100|100', 'and all when it is switched on');
@@ -156,14 +170,16 @@ sub is_restored
 	is_held($on, $db, 100, $name);
 	query_is(
 		$on, $db, q{
-		SELECT (SELECT string_agg(name || function, ',') FROM asynctasq.handler),
+		SELECT (SELECT string_agg(name || function, ',' ORDER BY name) FROM asynctasq.handler),
 			(SELECT string_agg(class, ',') FROM asynctasq.model),
 			(SELECT string_agg(name || durable || coalesce(lost, -1), ',' ORDER BY name)
 				FROM asynctasq.queue),
 			(SELECT count(*) FROM asynctasq.task WHERE durable AND run_at IS NOT NULL),
-			(SELECT count(*) FROM asynctasq.dead_letter)},
-		"noteapp.note(pg_catalog.text)|shop.Log|safetrue0,sparefalse$lost|50|1",
-		"$name: registrations, tasks and dead letters are as they were");
+			(SELECT count(*) FROM asynctasq.dead_letter),
+			(SELECT string_agg(id || task || status || result, ',') FROM asynctasq.result)},
+		"keepapp.keep(),noteapp.note(pg_catalog.text)|shop.Log|safetrue0,sparefalse$lost|50|1|${kept}keepcompleted\"kept\"",
+		"$name: registrations, tasks, dead letters and results are as they were");
+	is(app($on, $db, 'app', "SELECT asynctasq.result($kept)"), '"kept"', "$name: and the result can be asked for");
 	cmp_ok(dispatch($on, $db, 'new', 'spare'), '>', $last_id, "$name: ids go on rising");
 	adopt($on, $db, 101, $name);
 	query_is($on, $db, 'SELECT asynctasq.retry(id) FROM asynctasq.dead_letter',

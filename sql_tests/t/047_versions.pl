@@ -114,9 +114,11 @@ foreach my $version ('1.1', '0.9', '1.01')
 	is($errors, 5, "$version: no error but those of the calls");
 
 	$node->safe_psql('shop', "ALTER EXTENSION asynctasq UPDATE TO '1.0'");
+	$offset = -s $node->logfile;
 	sql(q{SELECT asynctasq.resume_queue('safe')});
 	wait_for($node, 'shop', "SELECT count(*) = 100 FROM app.log WHERE what = '$version'");
 	pass("$version: tasks run when the versions fit again");
+	unlike(slurp_file($node->logfile, $offset), qr/WARNING|another version/, "$version: of which nothing is logged");
 }
 
 # A crash in the middle of an update leaves the version that was.
