@@ -45,6 +45,7 @@ sql(q{
 		RETURN concat_ws(' ', 'user', session_user, current_user,
 			'settings', (SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings
 				WHERE source = 'session' AND name NOT IN ('application_name', 'synchronous_commit')),
+			-- empty when it has been set, see below
 			nullif(current_setting('app.left', true), ''),
 			'cursors', (SELECT count(*) FROM pg_cursors WHERE name !~ '^<unnamed'),
 			'statements', (SELECT count(*) FROM pg_prepared_statements),
@@ -91,12 +92,15 @@ sql(q{
 		RETURN false;
 	END $$;
 	CREATE FUNCTION look() RETURNS void LANGUAGE sql RETURN note('look');
+	CREATE FUNCTION remains() RETURNS text LANGUAGE sql
+		RETURN coalesce(current_setting('app.left', true), 'missing') || ', temporary schema: ' || (pg_my_temp_schema() <> 0);
 	SELECT asynctasq.register_handler('single', 'work(text)', max_attempts => 1),
 		asynctasq.register_handler('group', 'work(text)', max_attempts => 1, group_size => 5),
 		asynctasq.register_handler('batch', 'work_all(text[])', max_attempts => 1, batch_size => 5),
 		asynctasq.register_handler('asking', 'fail_later(text)', max_attempts => 2,
 			should_retry => 'ask_it(jsonb, jsonb)', on_failure => 'do_it(jsonb, jsonb)'),
-		asynctasq.register_handler('look', 'look()');});
+		asynctasq.register_handler('look', 'look()'),
+		asynctasq.register_handler('remains', 'remains()', keep_result => true);});
 
 sub wait_until_done
 {
@@ -105,8 +109,15 @@ sub wait_until_done
 	return;
 }
 
+sub remains
+{
+	return sql(q{SELECT asynctasq.dispatch('remains') AS id \gset
+		SELECT asynctasq.wait(:id) #>> '{}'});
+}
+
 sql(q{SELECT asynctasq.dispatch('look')});
 wait_until_done();
+is(remains(), 'missing, temporary schema: false', 'the first task finds no setting and no temporary schema');
 my $pristine = sql('SELECT what FROM seen');
 like($pristine, qr/^user app app settings default_transaction_read_only=off cursors 0 statements 0 temporary 0 0 locks 0 sequences constraints read committed$/,
 	'the first task finds an empty session');
@@ -148,6 +159,14 @@ foreach my $handler ('single', 'group', 'batch', 'asking')
 		$handler eq 'asking' ? 'no luck' : 'x', "$handler: nothing was in the way of the second");
 	sql(q{SELECT asynctasq.purge_queue('default', true)});
 }
+
+# What PostgreSQL itself does not wipe
+is( remains(), sql(q{
+	CREATE TEMP TABLE t (n int); \o /dev/null
+	SELECT set_config('app.left', 'behind', false); \o
+	DISCARD ALL; SELECT app.remains()}),
+	'what DISCARD ALL leaves is left');
+is(remains(), ', temporary schema: true', 'which is an empty setting and a temporary schema');
 
 # One that had an error in a group has it again by itself, not another one.
 sql(q{

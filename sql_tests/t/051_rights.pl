@@ -169,6 +169,21 @@ $node->safe_psql('shop', q{SELECT asynctasq.cancel(task_id) FROM asynctasq.stat_
 wait_until_done();
 $node->safe_psql('shop', q{ALTER ROLE risen NOSUPERUSER});
 
+# The worker of a superuser
+$node->safe_psql('shop', 'ALTER ROLE risen SUPERUSER');
+my $asleep = app($node, 'shop', 'risen', q{
+	CREATE FUNCTION sleep() RETURNS void LANGUAGE sql RETURN pg_sleep(3600);
+	SELECT asynctasq.register_handler('risen sleep', 'risen.sleep()', max_attempts => 1);
+	SELECT asynctasq.dispatch('risen sleep')});
+$asleep = (split /\n/, $asleep)[-1];
+wait_for($node, 'shop', "SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task_id = $asleep");
+$worker = $node->safe_psql('shop', "SELECT pid FROM asynctasq.stat_workers WHERE task_id = $asleep");
+app_fails($node, 'shop', 'signaller', "SELECT pg_${_}_backend($worker)", qr/42501/, "a member of pg_signal_backend, pg_${_}_backend() of a superuser's worker")
+  foreach ('terminate', 'cancel');
+$node->safe_psql('shop', "SELECT asynctasq.cancel($asleep)");
+wait_for($node, 'shop', "SELECT status = 'cancelled' FROM asynctasq.task_info($asleep)");
+$node->safe_psql('shop', 'ALTER ROLE risen NOSUPERUSER');
+
 # A handler that ends itself
 run('evil', 'SELECT pg_terminate_backend(pg_backend_pid())');
 like(failures('evil'), qr/^57P01 57P01 57P01$/, 'a handler that terminates itself has failed');
