@@ -98,6 +98,9 @@ dispatch_deadly($node, 'shop', q{SELECT asynctasq.dispatch('work', asynctasq.arg
 dispatch_deadly($node, 'shop', q{SELECT asynctasq.dispatch('grouped', asynctasq.args('what', 'with others ' || n, 'how', 'not')) FROM generate_series(1, 3) AS n});
 wait_for($node, 'shop', q{SELECT count(*) = 5 FROM app.effects WHERE what <> 'sorry'});
 pass('so do others of its handler, and of other handlers');
+app($node, 'shop', 'app', sprintf($poison, 'work'));
+wait_for($node, 'shop', 'SELECT count(*) = 2 FROM asynctasq.dead_letters');
+query_is($node, 'shop', $dead, "work|1|$reason\nwork|1|$reason", 'and a fifth time it is one again');
 crashes_are(3, 'the same task again and again');
 crash(1, "SELECT asynctasq.retry($id)");
 crashes_are(4, 'retry() has it run all the same');
