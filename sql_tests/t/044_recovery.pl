@@ -169,8 +169,7 @@ $node->reload;
 hold();
 dispatch_all('safe', 1, 'stays down', 42);
 wait_for($node, 'shop', $held);
-$node->psql('shop', q{
-	SELECT pg_sleep(0) FROM (SELECT test.atq_test_kill_self()) AS k});
+kill 'KILL', $node->safe_psql('shop', q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'work' AND task_id IS NOT NULL});
 {
 	my $pidfile = $node->data_dir . '/postmaster.pid';
 
@@ -178,7 +177,7 @@ $node->psql('shop', q{
 	{
 		select undef, undef, undef, 0.1;
 	}
-	ok(!-e $pidfile, 'restart_after_crash = off: the server stays down');
+	ok(!-e $pidfile, 'restart_after_crash = off: the server stays down after a worker\'s crash');
 }
 $node->_update_pid(0);
 $node->append_conf('postgresql.conf', 'restart_after_crash = on');
@@ -274,9 +273,14 @@ $pitr->append_conf('postgresql.conf', <<~CONF);
 	archive_mode = off
 	restore_command = 'cp "@{[ $node->archive_dir ]}/%f" "%p" || cp "@{[ $node->data_dir ]}/pg_wal/%f" "%p"'
 	recovery_target_name = 'here'
-	recovery_target_action = 'promote'
+	recovery_target_action = 'pause'
 	CONF
 $pitr->start;
+wait_for($pitr, 'postgres', q{SELECT pg_get_wal_replay_pause_state() = 'paused'});
+query_is($pitr, 'shop', "SELECT count(*) $processes", '0', 'before recovery ends nothing of ours runs');
+query_is($pitr, 'shop', q{SELECT count(*) FROM app.effects WHERE what ~ '^(backup|of the dead)'}, '1',
+	'and no task that was there has run');
+$pitr->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 wait_for($pitr, 'postgres', 'SELECT NOT pg_is_in_recovery()');
 let_go($pitr);
 effects_once($pitr, 'of the dead', 1, 'recovery to a point in time: what ran then runs');
