@@ -1,5 +1,6 @@
 # What has nothing to do does nothing: of 64 idle workers one task wakes one or
-# two, and a sweep of idle databases executes one statement (case T147).
+# two, one that is rolled back none, and a sweep of idle databases executes one
+# statement (case T147).
 
 use strict;
 use warnings;
@@ -95,6 +96,22 @@ foreach my $round (1 .. 5)
 	$woken = number_woken($before, sleeps_of_all());
 	cmp_ok($woken, '>=', 1, "task $round: a worker has woken");
 	cmp_ok($woken, '<=', 2, "task $round: no more than two have");
+}
+
+# What is rolled back wakes nobody, and leaves nothing for the next commit of
+# its session to tell (case T35).
+{
+	my $before = sleeps_of_all();
+
+	app($node, 'shop', 'app', q{
+		BEGIN;
+		SELECT asynctasq.dispatch('quick', asynctasq.args('n', 6));
+		SELECT asynctasq.dispatch('quick', asynctasq.args('n', 7), delay => '1 ms');
+		ROLLBACK;
+		SELECT pg_current_xact_id();});
+	is(number_woken($before, sleeps_of_all()), 0, 'a dispatch that is rolled back wakes nobody');
+	query_is($node, 'shop', q{SELECT (SELECT count(*) FROM asynctasq.tasks), sum(ready + scheduled + running), max(calls)
+		FROM asynctasq.stat_queues, asynctasq.stat_handlers WHERE task = 'quick'}, '0|0|5', 'and leaves nothing');
 }
 
 # What we ask ourselves names the view.
