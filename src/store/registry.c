@@ -381,7 +381,7 @@ make_cache(void)
 	registry_context = AllocSetContextCreate(CacheMemoryContext,
 											 "asynctasq registry",
 											 ALLOCSET_DEFAULT_SIZES);
-	registry_stale = false;
+	registry_stale = true;		/* until it is complete */
 	registry_generation++;
 	handlers = make_hash("asynctasq handlers", ATQ_NAME_LEN,
 						 sizeof(HandlerEntry), true);
@@ -398,6 +398,7 @@ make_cache(void)
 						 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
 						 HASH_CONTEXT);
 	watched = make_hash("asynctasq watched", sizeof(Oid), sizeof(Oid), false);
+	registry_stale = false;
 }
 
 static HTAB *
