@@ -342,6 +342,28 @@ SELECT asynctasq.args('s', s) FROM victim.secrets AS s;
 RESET SESSION AUTHORIZATION;
 SELECT asynctasq.args('s', s) FROM victim.secrets AS s;
 
+-- nor does a class that is another's table's name mean anything else
+CREATE TABLE victim.account (id int PRIMARY KEY, what text);
+ALTER TABLE victim.account OWNER TO regress_atq_victim;
+INSERT INTO victim.account VALUES (1, 'mine');
+SET SESSION AUTHORIZATION regress_atq_evil;
+CREATE TABLE evil.account AS SELECT 1 AS id, 'forged' AS what;
+GRANT SELECT, INSERT ON evil.account TO PUBLIC;
+SELECT asynctasq.register_model('victim.account', 'evil.account', orm => orm, key => '{id}') FROM unnest('{postgres,django}'::text[]) AS orm;
+SELECT asynctasq.list(asynctasq.objects('victim.account'));
+SET SESSION AUTHORIZATION regress_atq_victim;
+SELECT asynctasq.fetch(asynctasq.args('a', a)) FROM victim.account AS a;
+SELECT asynctasq.ref('victim.account', 1);
+SELECT asynctasq.list(asynctasq.objects('victim.account'));
+SELECT asynctasq.create('victim.account', '{"id": 2, "what": "secret"}');
+SELECT asynctasq.list(asynctasq.objects('victim.account', 'django')) AS asked_for;
+-- but what he who owns the table, or the user, has registered is another thing
+SELECT asynctasq.register_model('evil.account', 'victim.account', orm => 'postgres');
+SELECT asynctasq.list(asynctasq.objects('evil.account')) AS own;
+SET SESSION AUTHORIZATION regress_atq_evil;
+SELECT asynctasq.list(asynctasq.objects('evil.account')) AS as_before;
+RESET SESSION AUTHORIZATION;
+
 --
 -- A schema that one may not use hides what is in it, in each way of reading
 --

@@ -100,7 +100,8 @@ look_up(const char *orm, const char *class_name)
 }
 
 /*
- * A table goes by its name only where no registered class has it.  That there
+ * A table goes by its name where no registered class has it, or one that who
+ * registered it had no right to (atq_registry_has_name).  That there
  * is no row for a class is not in the registry's cache, and most classes have
  * one ORM: what was found is remembered here, for as long as nothing changes.
  */
@@ -118,6 +119,7 @@ look_everywhere(const char *class_name)
 		return known->model;
 	found = find_everywhere(class_name);
 	if (found != NULL && OidIsValid(found->owner) &&
+		!atq_registry_is_table_name(class_name) &&
 		generation == atq_registry_generation())
 	{
 		known->generation = generation;
@@ -137,7 +139,8 @@ find_everywhere(const char *class_name)
 		AtqModel   *model = atq_registry_model(orms[i], name);
 
 		if (model == NULL ||
-			(found != NULL && !OidIsValid(model->owner)))
+			(found != NULL && !OidIsValid(model->owner)) ||
+			!atq_registry_has_name(model))
 			continue;
 		if (found != NULL && found->relation != model->relation)
 			refuse_ambiguous(class_name, found, model);

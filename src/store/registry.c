@@ -184,6 +184,7 @@ static void visit_rows(AtqTable table, AtqTable index, int nkeys,
 static void read_handler(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_queue(HeapTuple tuple, TupleDesc desc, void *arg);
 static void read_lane_queue(HeapTuple tuple, TupleDesc desc, void *arg);
+static AtqModel *find_table_model(AtqSpan class_name);
 static AtqModel *make_table_model(const char *class_name);
 static Oid	find_relation(const char *name, bool registered);
 static void read_model(HeapTuple tuple, TupleDesc desc, void *arg);
@@ -730,7 +731,9 @@ atq_registry_model(const char *orm, AtqSpan class_name)
 	make_cache();
 	entry = hash_search(models, &key, HASH_FIND, NULL);
 	if (entry != NULL)
-		return entry->model;
+		return strcmp(orm, "postgres") != 0 ||
+			atq_registry_has_name(entry->model) ? entry->model :
+			find_table_model(class_name);
 	if (class_name.len >= ATQ_NAME_LEN ||
 		memchr(class_name.data, '\0', class_name.len) != NULL)
 		return NULL;
@@ -748,6 +751,45 @@ atq_registry_model(const char *orm, AtqSpan class_name)
 	key.orm = model->orm;
 	key.class_name.data = model->class_name;
 	key.class_name.len = strlen(model->class_name);
+	entry = hash_search(models, &key, HASH_ENTER, NULL);
+	entry->model = model;
+	return atq_registry_model(orm, class_name);
+}
+
+bool
+atq_registry_has_name(const AtqModel *model)
+{
+	Oid			named = OidIsValid(model->owner) ?
+		find_relation(model->class_name, true) : InvalidOid;
+
+	return !OidIsValid(named) || named == model->relation ||
+		atq_trust_registration(model, named);
+}
+
+bool
+atq_registry_is_table_name(const char *class_name)
+{
+	List	   *names;
+
+	return SplitIdentifierString(pstrdup(class_name), '.', &names) &&
+		list_length(names) == 2 &&
+		OidIsValid(get_namespace_oid(linitial(names), true));
+}
+
+/* That of a table whose name is taken; kept as if of an ORM of its own. */
+static AtqModel *
+find_table_model(AtqSpan class_name)
+{
+	ModelKey	key = {"table", class_name};
+	ModelEntry *entry = hash_search(models, &key, HASH_FIND, NULL);
+	AtqModel   *model;
+
+	if (entry != NULL)
+		return entry->model;
+	model = make_table_model(pnstrdup(class_name.data, class_name.len));
+	if (model == NULL)
+		return NULL;
+	key.class_name.data = model->class_name;
 	entry = hash_search(models, &key, HASH_ENTER, NULL);
 	entry->model = model;
 	return model;
@@ -860,8 +902,12 @@ atq_registry_model_of(Oid relation)
 		return NULL;
 	foreach(lc, entry->models)
 	{
-		if (atq_trust_registration(lfirst(lc)))
-			return lfirst(lc);
+		AtqModel   *model = lfirst(lc);
+
+		if (atq_trust_registration(model, relation) &&
+			(strcmp(model->orm, "postgres") != 0 ||
+			 atq_registry_has_name(model)))
+			return model;
 	}
 	return NULL;
 }

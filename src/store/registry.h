@@ -180,6 +180,16 @@ extern AtqQueue *atq_registry_queue(int32 id);
 extern AtqQueue *atq_registry_queue_named(Oid owner, const char *name);
 extern AtqModel *atq_registry_model(const char *orm, AtqSpan class_name);
 
+/*
+ * True unless the model's class is the qualified name of another table than its
+ * own, whose owner and the current user need not have it so: then the class
+ * means that table, where no ORM is given or it is "postgres".
+ */
+extern bool atq_registry_has_name(const AtqModel *model);
+
+/* True where a table could have the class as its name: it has a schema's. */
+extern bool atq_registry_is_table_name(const char *class_name);
+
 /* Classes of all registered models: of char *, in the current context. */
 extern List *atq_registry_classes(void);
 

@@ -108,9 +108,9 @@ atq_trust_relation(Oid relation)
 }
 
 bool
-atq_trust_registration(const AtqModel *model)
+atq_trust_registration(const AtqModel *model, Oid relation)
 {
-	Oid			owner = relation_owner(model->relation);
+	Oid			owner = relation_owner(relation);
 
 	return trust_role(model->owner) ||
 		(OidIsValid(owner) && has_privs_of_role(model->owner, owner));

@@ -20,10 +20,11 @@ extern bool atq_trust_model(const AtqModel *model);
 extern bool atq_trust_relation(Oid relation);
 
 /*
- * True when the current user may go by what a model says of its relation: who
- * registered it can act as the relation's owner or as the user.
+ * True when the current user may go by what a model says of a relation, or may
+ * take its class for the relation's name: who registered it can act as the
+ * relation's owner or as the user.
  */
-extern bool atq_trust_registration(const AtqModel *model);
+extern bool atq_trust_registration(const AtqModel *model, Oid relation);
 
 /*
  * Until the next call, functions that the current user has no reason to trust

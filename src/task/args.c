@@ -171,7 +171,9 @@ class_orm(const char *class_name)
 
 	for (int i = 0; i < lengthof(orms); i++)
 	{
-		if (atq_registry_model(orms[i], name) != NULL)
+		AtqModel   *model = atq_registry_model(orms[i], name);
+
+		if (model != NULL && atq_registry_has_name(model))
 			return orms[i];
 	}
 	ereport(ERROR,
