@@ -63,14 +63,18 @@ END $$;
 CREATE FUNCTION bench.completed() RETURNS bigint LANGUAGE sql
 	AS 'SELECT coalesce(sum(completed), 0)::bigint FROM asynctasq.queue_counters()';
 
+CREATE FUNCTION bench.failed() RETURNS bigint LANGUAGE sql
+	AS 'SELECT coalesce(sum(failed + retried + cancelled), 0)::bigint FROM asynctasq.queue_counters()';
+
 -- Counters are read from shared memory; no task is looked at.
 CREATE PROCEDURE bench.wait_until_completed(total bigint) LANGUAGE plpgsql AS $$
 DECLARE
+	before bigint := bench.failed();
 	bad bigint;
 BEGIN
 	LOOP
 		EXIT WHEN bench.completed() >= total;
-		SELECT sum(failed + retried + cancelled) INTO bad FROM asynctasq.queue_counters();
+		bad := bench.failed() - before;
 		IF bad > 0 THEN
 			RAISE EXCEPTION '% attempts failed', bad
 				USING DETAIL = (SELECT error FROM asynctasq.dead_letters LIMIT 1);
@@ -111,6 +115,25 @@ BEGIN
 	PERFORM asynctasq.resume_queue('jobs');
 	COMMIT;
 	CALL bench.wait_until_completed(total);
+END $$;
+
+-- Runs tasks that fail, in a queue of their own.
+CREATE FUNCTION bench.refuse(item int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE 'refused';
+END $$;
+
+CREATE PROCEDURE bench.run_failing(count int) LANGUAGE plpgsql AS $$
+DECLARE
+	total bigint := bench.failed() + count;
+BEGIN
+	PERFORM asynctasq.register_handler('refuse', 'bench.refuse(int)', queue => 'failing', max_attempts => 1);
+	PERFORM asynctasq.dispatch('refuse', asynctasq.args('item', i)) FROM generate_series(1, count) AS i;
+	COMMIT;
+	WHILE bench.failed() < total LOOP
+		COMMIT;
+		PERFORM pg_sleep(0.005);
+	END LOOP;
 END $$;
 
 CREATE FUNCTION bench.ping(sent timestamptz) RETURNS void LANGUAGE sql AS $$
