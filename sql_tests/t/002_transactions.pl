@@ -71,6 +71,23 @@ wait_until_done();
 query_is($node, 'shop', q{SELECT string_agg(n::text, ',' ORDER BY n) FROM app.ran},
 	'1,2,4', 'a savepoint takes only its own tasks back');
 
+# A session that is ended: what it had committed runs, and nothing else.
+{
+	my $session = $node->background_psql('shop', on_error_stop => 0, extra_params => [ '-U', 'app' ]);
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+
+	$session->query_safe(q{SELECT asynctasq.dispatch('note', asynctasq.args('n', 5))});
+	$session->query_safe(q{BEGIN; SELECT asynctasq.dispatch('note', asynctasq.args('n', 6))});
+	$node->safe_psql('shop', "SELECT pg_terminate_backend($pid, 30000)");
+	$session->{run}->finish;
+	wait_for($node, 'shop', 'SELECT EXISTS (SELECT FROM app.ran WHERE n = 5)');
+	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('note', asynctasq.args('n', 7))});
+	wait_for($node, 'shop', 'SELECT EXISTS (SELECT FROM app.ran WHERE n = 7)');
+	wait_until_done();
+	query_is($node, 'shop', q{SELECT string_agg(n::text, ',' ORDER BY n) FROM app.ran},
+		'1,2,4,5,7', 'the end of a session takes only what it had not committed');
+}
+
 # Several clients, some of which roll back.
 my $script = PostgreSQL::Test::Utils::tempdir() . '/dispatch.sql';
 append_to_file($script, q{
