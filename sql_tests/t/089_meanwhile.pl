@@ -92,7 +92,6 @@ wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_locks AS l JOIN pg_stat_ac
 $dropper->query_safe('COMMIT');
 wait_for($node, 'shop', 'SELECT count(*) = 6 FROM app.log');
 query_is($node, 'shop', q{SELECT string_agg(queue, ' ' ORDER BY queue) FROM app.log}, 'a b c d e f', 'delayed tasks of all queues run');
-$dropper->quit;
 
 # A worker that settles what another one left is no help to other tasks while
 # on_failure lasts, so there is a second one for them.
@@ -108,6 +107,26 @@ app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('note', '{"queue": "meanwh
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.log WHERE queue = 'meanwhile'});
 query_is($node, 'shop', q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, '1', 'tasks run while on_failure of another one does');
 $gate->quit;
+
+# There are more roles than lanes: those that have nothing to do make room.
+$node->append_conf('postgresql.conf', "asynctasq.max_workers = 16\nmax_worker_processes = 24\nasynctasq.worker_idle_timeout = 0");
+$dropper->quit;
+$node->restart;
+$node->safe_psql('shop', q{
+	GRANT USAGE ON SCHEMA asynctasq TO PUBLIC;
+	CREATE FUNCTION nothing() RETURNS void LANGUAGE sql RETURN NULL;
+	DO $$
+	BEGIN
+		FOR i IN 1 .. 530 LOOP
+			EXECUTE format('CREATE ROLE lane%s LOGIN', i);
+			PERFORM asynctasq.register_handler('lane' || i, 'nothing()', run_as => ('lane' || i)::name);
+		END LOOP;
+	END $$;
+	SELECT count(asynctasq.dispatch('lane' || i)) FROM generate_series(1, 500) AS i;});
+wait_for($node, 'shop', q{SELECT count(*) = 0 FROM asynctasq.tasks});
+$node->safe_psql('shop', q{SELECT count(asynctasq.dispatch('lane' || i)) FROM generate_series(501, 530) AS i});
+wait_for($node, 'shop', q{SELECT count(*) = 0 FROM asynctasq.tasks});
+pass('tasks of more roles than there are lanes run');
 
 # A transaction holds more due tasks than are made ready at a time: those
 # behind them run.

@@ -7,7 +7,8 @@
  * a free line has queue_id 0 (ids of queues start at 1) and is found by a
  * scan, because lines are made a few times in the life of a server.  When all
  * are taken, one without tasks is taken away from its lane, which costs that
- * one a look from the first id on when it gets a task again.  What does not
+ * one a look from the first id on when it gets a task again.  So it is with
+ * lanes: where all are in use one that has nothing to do makes room.  What does not
  * fit is not lost: the scanner of the database finds the tasks of a lane or
  * line that could not be announced, as soon as there is room.
  *
@@ -31,6 +32,8 @@ static Size shared_size(void);
 static void attach_shared(void *memory, LWLock *lock, bool fresh);
 static int	find_lane(Oid database, Oid role);
 static int	add_lane(Oid database, Oid role);
+static int	free_lane(void);
+static bool has_rest(const AtqLane *lane);
 static AtqLine *find_line(AtqLane *lane, int32 queue_id, int32 priority);
 static AtqLine *add_line(AtqLane *lane, int32 queue_id, int32 priority);
 static int	free_line(void);
@@ -119,27 +122,59 @@ find_lane(Oid database, Oid role)
 static int
 add_lane(Oid database, Oid role)
 {
+	int			i = free_lane();
+	AtqLane    *lane;
+
+	if (i < 0)
+		return -1;
+	lane = &atq_shared->lanes[i];
+	lane->database = database;
+	lane->role = role;
+	lane->first_line = -1;
+	lane->next_due = DT_NOEND;
+	lane->not_before = 0;
+	lane->pending_since = 0;
+	lane->work_since = 0;
+	lane->failures = 0;
+	lane->absent = false;
+	lane->held = false;
+	lane->norphans = 0;
+	lane->in_use = true;
+	return i;
+}
+
+/* A lane that is free, or a role's that has no worker and no work. */
+static int
+free_lane(void)
+{
+	for (int i = 0; i < ATQ_MAX_LANES; i++)
+	{
+		if (!atq_shared->lanes[i].in_use)
+			return i;
+	}
 	for (int i = 0; i < ATQ_MAX_LANES; i++)
 	{
 		AtqLane    *lane = &atq_shared->lanes[i];
 
-		if (lane->in_use)
-			continue;
-		lane->database = database;
-		lane->role = role;
-		lane->first_line = -1;
-		lane->next_due = DT_NOEND;
-		lane->not_before = 0;
-		lane->pending_since = 0;
-		lane->work_since = 0;
-		lane->failures = 0;
-		lane->absent = false;
-		lane->held = false;
-		lane->norphans = 0;
-		lane->in_use = true;
-		return i;
+		if (OidIsValid(lane->role) && !lane_has_slot(i) && has_rest(lane))
+		{
+			drop_lines(lane);
+			lane->in_use = false;
+			return i;
+		}
 	}
 	return -1;
+}
+
+static bool
+has_rest(const AtqLane *lane)
+{
+	bool		rest = lane->norphans == 0 && lane->next_due == DT_NOEND;
+
+	for (int i = lane->first_line; i >= 0 && rest;
+		 i = atq_shared->lines[i].next)
+		rest = atq_shared->lines[i].drained;
+	return rest;
 }
 
 void

@@ -111,6 +111,7 @@ static void release_surplus(int lane);
 static bool may_connect(int lane, const LaneView *view);
 static int	find_slot(bool scanner);
 static bool start_worker(int lane, int slot, const LaneView *view);
+static bool is_lane(int i, const LaneView *view);
 static void make_room(int lane, TimestampTz now);
 static void free_slot(int slot, bool failed);
 static void reap_failed_starts(TimestampTz now);
@@ -507,6 +508,11 @@ start_worker(int lane, int slot_index, const LaneView *view)
 	start.database = view->database;
 	start.role = view->role;
 	LWLockAcquire(atq_shared->lock, LW_EXCLUSIVE);
+	if (!is_lane(lane, view))
+	{
+		LWLockRelease(atq_shared->lock);
+		return true;
+	}
 	start.generation = ++slot->generation;
 	slot->lane = lane;
 	slot->database = view->database;
@@ -553,6 +559,16 @@ start_worker(int lane, int slot_index, const LaneView *view)
 	}
 	warned = !started;
 	return started;
+}
+
+/* False where the lane has made room for another one; the lock is held. */
+static bool
+is_lane(int i, const LaneView *view)
+{
+	const AtqLane *lane = &atq_shared->lanes[i];
+
+	return lane->in_use && lane->database == view->database &&
+		lane->role == view->role;
 }
 
 /*

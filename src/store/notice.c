@@ -57,6 +57,7 @@ static void at_transaction_end(XactEvent event, void *arg);
 static void at_release(ResourceReleasePhase phase, bool is_commit,
 					   bool is_top, void *arg);
 static void tell_lanes(void);
+static void tell_lane(const Note *note);
 static void forget_notes(void);
 static Note *find_note(Oid role, int32 queue_id, int32 priority);
 
@@ -160,9 +161,24 @@ static void
 tell_lanes(void)
 {
 	for (Note *note = notes; note != NULL; note = note->next)
-	{
-		int			lane = atq_lane_find(MyDatabaseId, note->role, true);
+		tell_lane(note);
+	if (notes != NULL)
+		(void) atq_lane_find(MyDatabaseId, InvalidOid, true);
+	if (scan_database)
+		atq_lane_scan(MyDatabaseId);
+	if (leave_database)
+		atq_lane_leave(MyDatabaseId);
+}
 
+/* Again where the lane has made room for another one before it was told. */
+static void
+tell_lane(const Note *note)
+{
+	int			lane;
+
+	do
+	{
+		lane = atq_lane_find(MyDatabaseId, note->role, true);
 		if (note->id != ATQ_ID_NONE)
 		{
 			atq_lane_announce(lane, note->queue_id, note->priority, note->id);
@@ -170,13 +186,8 @@ tell_lanes(void)
 		}
 		if (note->due != DT_NOEND)
 			atq_lane_announce_due(lane, note->due);
-	}
-	if (notes != NULL)
-		(void) atq_lane_find(MyDatabaseId, InvalidOid, true);
-	if (scan_database)
-		atq_lane_scan(MyDatabaseId);
-	if (leave_database)
-		atq_lane_leave(MyDatabaseId);
+	} while (lane >= 0 &&
+			 atq_lane_find(MyDatabaseId, note->role, true) != lane);
 }
 
 static void
