@@ -200,6 +200,12 @@ ROLLBACK TO s;
 SELECT status FROM asynctasq.task_info(:id);
 COMMIT;
 SELECT pg_advisory_unlock(7);
+SELECT asynctasq.purge_queue('default', true) > 0 AS purged;
+-- tasks that it makes ready itself, in more than one step
+SELECT count(asynctasq.dispatch('work', asynctasq.args('command', 'SELECT'), delay => '1 ms')) FROM generate_series(1, 250);
+DO $$ BEGIN WHILE EXISTS (SELECT FROM asynctasq.tasks WHERE run_at > clock_timestamp()) LOOP END LOOP; END $$;
+SELECT asynctasq.drain();
+SELECT count(*) FROM asynctasq.tasks;
 
 \c - :super
 SET client_min_messages = error;

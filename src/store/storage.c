@@ -94,6 +94,7 @@ static bool has_block(bool durable, Relation rel, BlockNumber block);
 static bool find_candidate(bool durable, Relation rel, TupleTableSlot *slot,
 						   const AtqCandidate *candidate);
 static bool delete_task(Relation rel, TupleTableSlot *slot);
+static bool lock_own_task(Relation rel, ItemPointer tid);
 static AtqSpan read_args(Datum args);
 static void read_task(TupleTableSlot *slot, AtqTask *task);
 static int64 read_interval(TupleTableSlot *slot, int column);
@@ -383,10 +384,36 @@ delete_task(Relation rel, TupleTableSlot *slot)
 	result = table_tuple_delete(rel, &slot->tts_tid, GetCurrentCommandId(true),
 								SnapshotSelf, InvalidSnapshot, false,
 								&failure, false);
+	if (result == TM_BeingModified && lock_own_task(rel, &slot->tts_tid))
+		result = table_tuple_delete(rel, &slot->tts_tid,
+									GetCurrentCommandId(true), SnapshotSelf,
+									InvalidSnapshot, true, &failure, false);
 	if (external)
 		PopActiveSnapshot();
 	if (free_tuple)
 		heap_freetuple(tuple);
+	return result == TM_Ok;
+}
+
+/*
+ * Locks a row that this transaction itself has locked: drain() has made it
+ * ready.  For a delete that does not wait, that is somebody's row.  False where
+ * somebody else has it.
+ */
+static bool
+lock_own_task(Relation rel, ItemPointer tid)
+{
+	TupleTableSlot *slot;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	if (!IsSubTransaction())
+		return false;
+	slot = table_slot_create(rel, NULL);
+	result = table_tuple_lock(rel, tid, SnapshotSelf, slot,
+							  GetCurrentCommandId(true), LockTupleExclusive,
+							  LockWaitSkip, 0, &failure);
+	ExecDropSingleTupleTableSlot(slot);
 	return result == TM_Ok;
 }
 
