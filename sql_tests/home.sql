@@ -104,12 +104,9 @@ SELECT task_copied();
 SELECT queue_made();
 SELECT n, count(*) FROM ran GROUP BY n ORDER BY n;
 
-DELETE FROM task;
-DELETE FROM queue;
-DELETE FROM crash_mark;
-DELETE FROM handler;
 RESET search_path;
-SET client_min_messages = warning;
+SET client_min_messages = error;
+DROP EXTENSION asynctasq CASCADE;
 DROP SCHEMA regress_atq_home CASCADE;
 DROP OWNED BY regress_atq_home;
 DROP ROLE regress_atq_home;
