@@ -231,25 +231,29 @@ sub pages
 	return (split / /, slurp_file("/proc/$pid/statm"))[1];
 }
 
-# A new worker, which has no memory of other tasks.
-$node->safe_psql('shop', 'SELECT pg_terminate_backend(pid, 60000) FROM asynctasq.stat_workers');
-my $agreed = 0;
-for (my $tries = 0; !$agreed && $tries < 3; $tries++)
+# How fast the machine is decides whether a process is met at it.
+if ($ENV{ATQ_TEST_LARGE})
 {
-	my ($pid, $sorting);
+	# A new worker, which has no memory of other tasks.
+	$node->safe_psql('shop', 'SELECT pg_terminate_backend(pid, 60000) FROM asynctasq.stat_workers');
+	my $agreed = 0;
+	for (my $tries = 0; !$agreed && $tries < 3; $tries++)
+	{
+		my ($pid, $sorting);
 
-	$admin->query_safe('CREATE DATABASE aside STRATEGY file_copy');
-	$locker->query_safe('SELECT pg_advisory_lock(42)');
-	dispatch(q{'document', app.object_of(3000000)});
-	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task = 'document'});
-	$pid = $admin->query_safe(q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'document'});
-	$sorting = sorts($pid);
-	$admin->query_safe('DROP DATABASE aside');
-	$agreed = $sorting > 0 && abs(pages($pid) - $sorting) <= 1000;
-	$locker->query_safe('SELECT pg_advisory_unlock(42)');
-	wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.tasks');
+		$admin->query_safe('CREATE DATABASE aside STRATEGY file_copy');
+		$locker->query_safe('SELECT pg_advisory_lock(42)');
+		dispatch(q{'document', app.object_of(3000000)});
+		wait_for($node, 'shop', q{SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task = 'document'});
+		$pid = $admin->query_safe(q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'document'});
+		$sorting = sorts($pid);
+		$admin->query_safe('DROP DATABASE aside');
+		$agreed = $sorting > 0 && abs(pages($pid) - $sorting) <= 1000;
+		$locker->query_safe('SELECT pg_advisory_unlock(42)');
+		wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.tasks');
+	}
+	ok($agreed, 'sorting the keys of a document');
 }
-ok($agreed, 'sorting the keys of a document');
 
 query_is($node, 'postgres', 'SELECT count(*) FROM pg_database WHERE datconnlimit = -2', '0', 'no database is invalid');
 $_->quit foreach ($locker, $admin);
