@@ -416,6 +416,7 @@ push_row(const AtqResult *result, int row, JsonbParseState **state,
 	const AtqResultRow *values = &result->rows[row];
 	ListCell   *lc;
 
+	check_stack_depth();
 	if (result->parts == NIL)
 		return atq_output_push(result->columns, result->query->output, state,
 							   token, values->values, values->nulls);
