@@ -36,7 +36,8 @@ ISOLATION_OPTS = --inputdir=sql_tests --outputdir=.
 TAP_TESTS = 1
 PROVE_TESTS = sql_tests/t/*.pl
 PROVE_FLAGS = -I sql_tests/t
-TEST_MODULE = sql_tests/module/atq_test.so sql_tests/module/clock.so
+TEST_MODULE = sql_tests/module/atq_test.so sql_tests/module/clock.so \
+	sql_tests/module/names.so
 EXTRA_CLEAN = tmp_input $(TEST_MODULE) $(TEST_MODULE:.so=.o) \
 	$(wildcard src/*.o src/*/*.o src/*.bc src/*/*.bc)
 
@@ -88,7 +89,8 @@ tmp_input:
 	ln -sfn ../sql_tests $@/sql
 	ln -sfn ../sql_tests/data $@/data
 
-# Handlers in C, and a clock, for the tests: not installed, loaded by path.
+# Handlers in C, a clock and names of hosts, for the tests: not installed,
+# loaded by path.
 test-module: $(TEST_MODULE)
 
 # What was given on make's command line or in the environment is passed on.

@@ -11,32 +11,7 @@ use Test::More;
 
 plan skip_all => 'only where libraries can be preloaded' if $^O ne 'linux';
 
-# The server's look-ups go to this instead of a name server.
-my $dir = PostgreSQL::Test::Utils::tempdir();
-append_to_file("$dir/names.c", <<'C');
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <netdb.h>
-#include <string.h>
-#include <unistd.h>
-
-int
-getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
-{
-	int (*real) (const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
-
-	if (node != NULL && strcmp(node, "slow.test") == 0)
-		for (;;)
-			pause();
-	if (node != NULL && strcmp(node, "none.test") == 0)
-		return service == NULL ? EAI_NONAME : EAI_FAIL;	/* EAI_FAIL: it is libpq that asks */
-	if (node != NULL && strcmp(node, "here.test") == 0)
-		node = "127.0.0.1";
-	return real(node, service, hints, result);
-}
-C
-system('cc', '-shared', '-fPIC', '-o', "$dir/names.so", "$dir/names.c", '-ldl') == 0 or die 'no C compiler';
-$ENV{LD_PRELOAD} = "$dir/names.so";
+$ENV{LD_PRELOAD} = "$ENV{TESTDIR}/sql_tests/module/names.so";
 my $node = new_cluster('near', 'asynctasq.worker_idle_timeout' => '1h');
 delete $ENV{LD_PRELOAD};
 create_tenant($node, 'shop', 'app');

@@ -12,20 +12,9 @@ use Test::More;
 my $library = "$ENV{TESTDIR}/sql_tests/module/clock.so";
 my $clock = PostgreSQL::Test::Utils::tempdir() . '/clock';
 
-# Sets the server's clock to so many seconds from now.
-sub set_clock
-{
-	my ($seconds) = @_;
-
-	open(my $fh, -e $clock ? '+<' : '+>', $clock) or die "could not set the clock: $!";
-	syswrite $fh, pack('q', $seconds);
-	close $fh;
-	return;
-}
-
 my ($hour, $day) = (3600, 86400);
 
-set_clock(0);
+set_clock($clock, 0);
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->append_conf('postgresql.conf', <<~'CONF');
@@ -101,7 +90,7 @@ sub clock_is
 runs('as it is');
 sql(q{SELECT asynctasq.dispatch('note', '{"n": 1}', delay => '23 hours'), asynctasq.dispatch('note', '{"n": 2}', delay => '47 hours')});
 runs('with a task for tomorrow');
-set_clock($day);
+set_clock($clock, $day);
 clock_is(1, 'the server sees the clock that is set');
 wait_for($node, 'shop', 'SELECT count(*) = 1 FROM app.log WHERE n = 1');
 pass('a delayed task runs when the clock is set past its time');
@@ -113,14 +102,14 @@ foreach my $i (1 .. 2)
 	sql(q{SELECT asynctasq.dispatch('end_worker')});
 	wait_for($node, 'shop', "SELECT count(*) = $i FROM asynctasq.dead_letters WHERE task = 'end_worker'");
 }
-set_clock(-$day);
+set_clock($clock, -$day);
 clock_is(-1, 'set back by two days');
 runs('a day behind');
 foreach my $turn (1 .. 3)
 {
-	set_clock($hour);
+	set_clock($clock, $hour);
 	runs("an hour ahead, $turn");
-	set_clock(-$hour);
+	set_clock($clock, -$hour);
 	runs("an hour behind, $turn");
 }
 
@@ -131,7 +120,7 @@ sql(q{SELECT asynctasq.dispatch('hold', asynctasq.args('n', i)) FROM unnest(ARRA
 wait_for($node, 'shop', q{
 	SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
-set_clock(-2 * $day);
+set_clock($clock, -2 * $day);
 wait_for($node, 'shop', 'SELECT count(*) = 3 FROM app.log WHERE n BETWEEN 3 AND 5');
 pass('claimed tasks behind a long one run when the clock is set back');
 sql(q{SELECT asynctasq.dispatch('note', '{"n": 6}')});
@@ -143,7 +132,7 @@ wait_for($node, 'shop', 'SELECT count(*) = 1 FROM app.log WHERE n = 8');
 $session = $node->background_psql('shop', on_error_stop => 0);
 $session->query_until(qr/go/, qq{\\echo go\nSELECT asynctasq.wait((SELECT max(id) FROM asynctasq.task), '2 s');\n});
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT asynctasq.wait%' AND state = 'active'});
-set_clock(-3 * $day);
+set_clock($clock, -3 * $day);
 wait_for($node, 'shop', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE query LIKE 'SELECT asynctasq.wait%' AND state = 'active'});
 pass('wait() has its timeout');
 $session->quit;
@@ -153,7 +142,7 @@ $node->append_conf('postgresql.conf', q{asynctasq.worker_idle_timeout = '3s'});
 $node->reload;
 sql(q{SELECT asynctasq.dispatch('note', '{"n": 9}')});
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.log WHERE n = 9});
-set_clock(-4 * $day);
+set_clock($clock, -4 * $day);
 wait_for($node, 'shop', q{SELECT count(*) = 0 FROM asynctasq.stat_workers});
 pass('idle workers leave');
 
@@ -165,13 +154,13 @@ foreach my $crash (1 .. 4)
 	$node->psql('shop', 'SELECT test.atq_test_kill_self()');
 	wait_for($node, 'shop', 'SELECT true');
 }
-set_clock(-5 * $day);
+set_clock($clock, -5 * $day);
 runs('after a pause that began on another day');
 
-set_clock(2 * $day);
+set_clock($clock, 2 * $day);
 wait_for($node, 'shop', 'SELECT count(*) = 1 FROM app.log WHERE n = 2');
 runs('two days ahead');
-set_clock(0);
+set_clock($clock, 0);
 runs('back');
 query_is($node, 'shop', 'SELECT count(*) - count(DISTINCT n) FROM app.log', '0', 'no task has run twice');
 query_is($node, 'shop', 'SELECT count(*) FROM asynctasq.task', '0', 'none is left');

@@ -13,27 +13,6 @@ use Test::More;
 
 plan skip_all => 'only where libraries can be preloaded' if $^O ne 'linux';
 
-# The server's look-ups of this name never end.
-my $dir = PostgreSQL::Test::Utils::tempdir();
-append_to_file("$dir/names.c", <<'C');
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <netdb.h>
-#include <string.h>
-#include <unistd.h>
-
-int
-getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
-{
-	int (*real) (const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
-
-	if (node != NULL && strcmp(node, "slow.test") == 0)
-		for (;;)
-			pause();
-	return real(node, service, hints, result);
-}
-C
-system('cc', '-shared', '-fPIC', '-o', "$dir/names.so", "$dir/names.c", '-ldl') == 0 or die 'no C compiler';
 
 # One that listens and accepts nobody: what is beyond the few that wait is
 # dropped.  One that accepts and says nothing.
@@ -41,7 +20,7 @@ my $hole = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $
 my @fill = map { my $s = IO::Socket::INET->new(Proto => 'tcp', Blocking => 0); connect $s, $hole->sockname; $s } 1 .. 20;
 my $silent = IO::Socket::INET->new(Listen => 20, LocalAddr => '127.0.0.1') or die $!;
 
-$ENV{LD_PRELOAD} = "$dir/names.so";
+$ENV{LD_PRELOAD} = "$ENV{TESTDIR}/sql_tests/module/names.so";
 my $node = new_cluster(
 	'main',
 	'asynctasq.workers_per_lane' => '1',

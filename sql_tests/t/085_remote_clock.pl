@@ -13,18 +13,7 @@ use Test::More;
 my $clock = PostgreSQL::Test::Utils::tempdir() . '/clock';
 my $day = 86400;
 
-# Sets the server's clock to so many seconds from now.
-sub set_clock
-{
-	my ($seconds) = @_;
-
-	open(my $fh, -e $clock ? '+<' : '+>', $clock) or die "could not set the clock: $!";
-	syswrite $fh, pack('q', $seconds);
-	close $fh;
-	return;
-}
-
-set_clock(0);
+set_clock($clock, 0);
 $ENV{LD_PRELOAD} = "$ENV{TESTDIR}/sql_tests/module/clock.so";
 $ENV{ATQ_TEST_CLOCK} = $clock;
 my $node = new_cluster('main', 'autovacuum' => 'off');
@@ -54,14 +43,14 @@ sub told_while
 	my ($seconds, $timeout, $query, $then) = @_;
 	my $told;
 
-	set_clock(0);
+	set_clock($clock, 0);
 	$session->query_safe("SET asynctasq.fetch_timeout = '$timeout'");
 	$session->query_until(qr/asks/, "\\echo asks\n$query;\n");
 	wait_for($node, 'shop', "SELECT count(*) = 1 $asking");
-	set_clock($seconds);
+	set_clock($clock, $seconds);
 	$then->() if $then;
 	$told = $session->query('SELECT true');
-	set_clock(0);
+	set_clock($clock, 0);
 	return $told;
 }
 

@@ -28,7 +28,8 @@ use Test::More;
 
 our @EXPORT = qw(new_cluster create_tenant create_test_functions
   create_deadly_handlers dispatch_deadly app app_fails
-  wait_for amount query_is kill_at_command kill_postmaster python);
+  wait_for amount query_is kill_at_command kill_postmaster set_clock
+  python);
 
 # new_cluster($name, setting => value, ...): a running cluster that preloads
 # the extension.  The pseudo setting "streaming" prepares it for standbys.
@@ -239,6 +240,18 @@ sub kill_postmaster
 		select undef, undef, undef, 0.1;
 	}
 	croak "processes @pids do not end with the postmaster";
+}
+
+# set_clock($file, $seconds): a server that preloads module/clock.so with this
+# file takes it to be so many seconds later than it is.
+sub set_clock
+{
+	my ($file, $seconds) = @_;
+
+	open(my $fh, -e $file ? '+<' : '+>', $file) or die "could not set the clock: $!";
+	syswrite $fh, pack('q', $seconds);
+	close $fh;
+	return;
 }
 
 # python($node, $db, @arguments): what a Python program prints, without the
