@@ -87,11 +87,11 @@ $admin->query_safe(q{SET statement_timeout = '60s'});
 
 sub agrees
 {
-	my ($sql) = @_;
+	my ($sql, $commands) = @_;
 	my $before = $admin->query_safe($sql // $doing);
 	my $failed;
 
-	$admin->query("CREATE DATABASE aside STRATEGY file_copy;\nDROP DATABASE aside;");
+	$admin->query($commands // "CREATE DATABASE aside STRATEGY file_copy;\nDROP DATABASE aside;");
 	$failed = $admin->{stderr} =~ /(ERROR: .*)/;
 	diag($1) if $failed;
 	note($before);
@@ -154,24 +154,25 @@ state('.. for the row of a reference', q{'one', asynctasq.args('u', asynctasq.re
 state('waiting for another server', q{'ask', asynctasq.args('server', 'self'::text)}, $waits, remote_query('COPY'));
 state('.. for more of its rows', q{'read'}, $waits, remote_query('FETCH'));
 
-# What ends by itself takes longer than the two commands.  The handler waits,
-# so that a worker which does not has not come to it.  If one is too fast,
-# the next one is tried.
+# What ends by itself takes longer than DROP DATABASE, which is what waits for
+# all processes.  The handler waits, so that a worker which does not has not come
+# to it.  If one is too fast, the next one is tried.
 sub busy
 {
 	my ($name, $call) = @_;
 	my $agreed = 0;
 
-	for (my $tries = 0; !$agreed && $tries < 5; $tries++)
+	for (my $tries = 0; !$agreed && $tries < 10; $tries++)
 	{
 		my $id;
 
 		$locker->query_safe('SELECT pg_advisory_lock(42)');
+		$admin->query_safe('CREATE DATABASE aside STRATEGY file_copy');
 		$id = dispatch($call);
 		wait_for($node, 'shop', "SELECT count(*) = 1 FROM asynctasq.stat_workers WHERE task_id = $id");
 		$agreed = agrees(qq{
 			SELECT concat_ws(' ', pid, task_id) FROM asynctasq.stat_workers AS w JOIN pg_stat_activity USING (pid)
-			WHERE task_id = $id AND wait_event IS DISTINCT FROM 'advisory'});
+			WHERE task_id = $id AND wait_event IS DISTINCT FROM 'advisory'}, 'DROP DATABASE aside');
 		wait_for($node, 'shop', q{
 			SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
 		$locker->query_safe('SELECT pg_advisory_unlock(42)');
