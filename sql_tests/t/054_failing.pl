@@ -158,7 +158,7 @@ $node->safe_psql('shop', q{
 		LOCK TABLE asynctasq.task, asynctasq.dead_letter, asynctasq.result IN ACCESS EXCLUSIVE MODE;
 		PERFORM pg_sleep(3600);
 	END $$;
-	SELECT asynctasq.register_handler('hog', 'public.hog()', max_attempts => 1, timeout => '1 h')});
+	SELECT asynctasq.register_handler('hog', 'public.hog()', max_attempts => 10, retry_delay => '1 ms', timeout => '1 h')});
 my $hog = $node->safe_psql('shop', q{SELECT asynctasq.dispatch('hog')});
 wait_for($node, 'shop', q{SELECT count(*) > 0 FROM pg_locks WHERE relation = 'asynctasq.task_unlogged'::regclass AND mode = 'AccessExclusiveLock' AND granted});
 foreach my $call (
