@@ -121,6 +121,7 @@ static bool should_exit(void);
 static void settle_orphans(void);
 static bool take_orphan(void);
 static void mark_busy(void);
+static void note_work(TimestampTz now);
 static bool claim_more(void);
 static void run_next(void);
 static void note_taken_up(void);
@@ -498,12 +499,18 @@ settle_orphans(void)
 static void
 mark_busy(void)
 {
-	AtqLane    *mine = &atq_shared->lanes[lane];
-	TimestampTz now = GetCurrentTimestamp();
-
 	SpinLockAcquire(&slot->mutex);
 	slot->state = ATQ_SLOT_BUSY;
 	SpinLockRelease(&slot->mutex);
+	note_work(GetCurrentTimestamp());
+}
+
+/* Since when the lane has work. */
+static void
+note_work(TimestampTz now)
+{
+	AtqLane    *mine = &atq_shared->lanes[lane];
+
 	SpinLockAcquire(&mine->mutex);
 	if (mine->work_since == 0)
 		mine->work_since = now;
@@ -590,8 +597,6 @@ claim_more(void)
 static void
 note_claim(TimestampTz now)
 {
-	AtqLane    *mine = &atq_shared->lanes[lane];
-
 	SpinLockAcquire(&slot->mutex);
 	slot->state = ATQ_SLOT_BUSY;
 	slot->claimed_at = now;
@@ -599,10 +604,7 @@ note_claim(TimestampTz now)
 	slot->line = claim->line;
 	slot->robbed = false;
 	SpinLockRelease(&slot->mutex);
-	SpinLockAcquire(&mine->mutex);
-	if (mine->work_since == 0)
-		mine->work_since = now;
-	SpinLockRelease(&mine->mutex);
+	note_work(now);
 	if (claim->count > 1 || atq_lane_has_work(lane, now) ||
 		sibling_holds_claim())
 		atq_lane_share(lane);
