@@ -99,7 +99,7 @@ static bool temp_used = false;
 static bool careful = false;	/* as of atq_evidence_careful */
 static uint32 my_role_hash = 0;
 static RoleVersion my_role;
-static bool role_is_stale = false;
+static bool role_is_stale = true;
 static AtqOrphan settling = {0};	/* off the lane's list, while it has a task */
 static uint32 idle_wait_event = 0;
 
@@ -766,7 +766,8 @@ begin_transaction(void)
 	StartTransactionCommand();
 	if (!atq_extension_hold())
 		atq_lane_park(lane, mark);
-	else if (SearchSysCacheExists1(AUTHOID,
+	else if (!role_is_stale ||
+			 SearchSysCacheExists1(AUTHOID,
 								   ObjectIdGetDatum(GetSessionUserId())))
 		return;
 	ended_well = true;

@@ -140,7 +140,8 @@ trust_role(Oid role)
 static bool
 gains_nothing(Oid role, Oid user)
 {
-	return superuser_arg(role) || has_privs_of_role(role, user);
+	return role == user || superuser_arg(role) ||
+		has_privs_of_role(role, user);
 }
 
 void

@@ -69,8 +69,9 @@ atq_attempt_begin(AtqAttempt *attempt, AtqSlot *slot, int64 unrun_id)
 static void
 publish(AtqSlot *slot, const AtqAttempt *attempt, int64 unrun_id)
 {
-	char		activity[ATQ_NAME_LEN + 64] = "task ";
-	int			len = strlen(activity);
+	char		activity[ATQ_NAME_LEN + 64];
+	Size		name_len = strnlen(attempt->task.task, ATQ_NAME_LEN - 1);
+	char	   *end = activity;
 
 	SpinLockAcquire(&slot->mutex);
 	slot->task_id = attempt->task.id;
@@ -81,14 +82,16 @@ publish(AtqSlot *slot, const AtqAttempt *attempt, int64 unrun_id)
 	slot->settling = false;
 	slot->wanted = false;
 	slot->unrun_id = unrun_id;
-	strlcpy(slot->task, attempt->task.task, ATQ_NAME_LEN);
+	memcpy(slot->task, attempt->task.task, name_len);
+	slot->task[name_len] = '\0';
 	SpinLockRelease(&slot->mutex);
 	atq_evidence_begin(slot, attempt->task.id, attempt->number,
 					   attempt->started_at, attempt->signature);
-	len += pg_lltoa(attempt->task.id, activity + len);
-	activity[len++] = ':';
-	activity[len++] = ' ';
-	strlcpy(activity + len, attempt->task.task, sizeof(activity) - len);
+	end = stpcpy(end, "task ");
+	end += pg_lltoa(attempt->task.id, end);
+	end = stpcpy(end, ": ");
+	memcpy(end, attempt->task.task, name_len);
+	end[name_len] = '\0';
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 

@@ -241,15 +241,6 @@ atq_msgpack_skip(AtqReader *reader)
 	return span;
 }
 
-/* True when a STR token equals a C string. */
-bool
-atq_token_is(const AtqToken *token, const char *text)
-{
-	return token->kind == ATQ_TOKEN_STR &&
-		token->v.bytes.len == strlen(text) &&
-		memcmp(token->v.bytes.data, text, token->v.bytes.len) == 0;
-}
-
 /* True for the ext of a set or frozenset. */
 bool
 atq_token_is_set(const AtqToken *token)

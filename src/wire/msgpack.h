@@ -84,8 +84,14 @@ extern void atq_msgpack_next(AtqReader *reader, AtqToken *token);
  */
 extern AtqSpan atq_msgpack_skip(AtqReader *reader);
 
-/* True when a STR token equals a C string. */
-extern bool atq_token_is(const AtqToken *token, const char *text);
+/* True when a STR token equals a C string; inline for literals' lengths. */
+static inline bool
+atq_token_is(const AtqToken *token, const char *text)
+{
+	return token->kind == ATQ_TOKEN_STR &&
+		token->v.bytes.len == strlen(text) &&
+		memcmp(token->v.bytes.data, text, token->v.bytes.len) == 0;
+}
 
 /* True for the ext of a set or frozenset. */
 extern bool atq_token_is_set(const AtqToken *token);

@@ -28,16 +28,8 @@
 #define PROXY_TYPE		"__lazy_orm_proxy__"
 #define SET_MARKER		"__orm_queryset__"
 
-static const struct
-{
-	const char *marker;
-	const char *orm;
-}			orm_markers[] = {
-	{"__orm:sqlalchemy__", "sqlalchemy"},
-	{"__orm:django__", "django"},
-	{"__orm:tortoise__", "tortoise"},
-	{"__orm:postgres__", "postgres"},
-};
+/* Up to this size a value is walked as fast as it is searched. */
+#define SMALL_VALUE		512
 
 static bool match_pairs(AtqReader *reader, uint32 pairs,
 						AtqReference *reference);
@@ -77,7 +69,8 @@ atq_reference_scan(AtqSpan value, AtqReferenceVisitor visit, void *arg)
 {
 	AtqReader	reader;
 
-	if (!memmem(value.data, value.len, CLASS_MARKER, strlen(CLASS_MARKER)) &&
+	if (value.len > SMALL_VALUE &&
+		!memmem(value.data, value.len, CLASS_MARKER, strlen(CLASS_MARKER)) &&
 		!memmem(value.data, value.len, PROXY_TYPE, strlen(PROXY_TYPE)) &&
 		!memmem(value.data, value.len, SET_MARKER, strlen(SET_MARKER)))
 		return;
@@ -240,11 +233,14 @@ match_set(AtqReader *reader, AtqReference *reference)
 static const char *
 find_orm(const AtqToken *name)
 {
-	int			i;
-
-	for (i = 0; i < lengthof(orm_markers); i++)
-		if (atq_token_is(name, orm_markers[i].marker))
-			return orm_markers[i].orm;
+	if (atq_token_is(name, "__orm:sqlalchemy__"))
+		return "sqlalchemy";
+	if (atq_token_is(name, "__orm:django__"))
+		return "django";
+	if (atq_token_is(name, "__orm:tortoise__"))
+		return "tortoise";
+	if (atq_token_is(name, "__orm:postgres__"))
+		return "postgres";
 	return NULL;
 }
 
