@@ -108,7 +108,7 @@ typedef struct AtqModel
 	char	  **keys;			/* column names in key order */
 	AtqOnMissing on_missing;
 	char	   *server;			/* where the rows are; NULL: here */
-	void	   *plan;			/* task/resolve.c's, made on first use in
+	void	   *plan;			/* task/modelplan.c's, made on first use in
 								 * atq_registry_context() */
 } AtqModel;
 
