@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -23,12 +24,9 @@ $remote->safe_psql('far', q{
 	GRANT ALL ON users TO app;});
 
 my $node = new_cluster('near', 'asynctasq.enabled' => 'off');
-my ($host, $port) = ($remote->host, $remote->port);
 create_tenant($node, 'shop', 'app');
-$node->safe_psql('shop', qq{
-	CREATE SERVER far FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'far', pool_max_size '3', pool_max_overflow '2');
-	GRANT USAGE ON FOREIGN SERVER far TO app;
-	CREATE USER MAPPING FOR app SERVER far OPTIONS (user 'app', password_required 'false');});
+create_servers($node, 'shop', "user 'app'",
+	far => address_of($remote, 'far') . ", pool_max_size '3', pool_max_overflow '2'");
 
 # In order, one failing alone, rows as to_jsonb() gives them.
 is(app($node, 'shop', 'app', q{SELECT * FROM asynctasq.gather('far',
@@ -228,17 +226,18 @@ app_fails($node, 'shop', 'app', q{SELECT asynctasq.scalar('far', 'SELECT 1')}, q
 $remote->safe_psql('postgres', 'ALTER ROLE app CONNECTION LIMIT -1');
 
 # Several servers, some of which are not there.
-$node->safe_psql('shop', qq{
+create_servers($node, 'shop', "user 'app'",
+	closed => "host '" . $remote->host . "', port '1'",
+	nameless => "host 'no.such.host.invalid', connect_timeout '2'",
+	nodb => address_of($remote, 'none'));
+$node->safe_psql('shop', q{
 	CREATE EXTENSION postgres_fdw;
-	CREATE SERVER fdw FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'far');
-	CREATE SERVER closed FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '1');
-	CREATE SERVER nameless FOREIGN DATA WRAPPER asynctasq OPTIONS (host 'no.such.host.invalid', connect_timeout '2');
-	CREATE SERVER nodb FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'none');
+	CREATE SERVER fdw FOREIGN DATA WRAPPER postgres_fdw OPTIONS (} . address_of($remote, 'far') . q{);
+	CREATE USER MAPPING FOR app SERVER fdw OPTIONS (user 'app', password_required 'false');
 	CREATE FOREIGN DATA WRAPPER other;
 	CREATE SERVER other FOREIGN DATA WRAPPER other;
 	CREATE SERVER hidden FOREIGN DATA WRAPPER asynctasq;
-	GRANT USAGE ON FOREIGN SERVER fdw, closed, nameless, nodb, other TO app;});
-$node->safe_psql('shop', "CREATE USER MAPPING FOR app SERVER $_ OPTIONS (user 'app', password_required 'false')") for qw(fdw closed nameless nodb);
+	GRANT USAGE ON FOREIGN SERVER fdw, other TO app;});
 my $answer = app($node, 'shop', 'app', q{SELECT server, rows, error FROM asynctasq.gather_many('{far,closed,fdw,nameless,nodb}', 'SELECT $1::int AS n', '[5]')});
 like($answer, qr/^far\|\[\{"n": 5\}\]\|\nclosed\|\|08001: could not connect to server "closed" .*\nfdw\|\[\{"n": 5\}\]\|\nnameless\|\|08001: could not connect to server "nameless" .*\nnodb\|\|08001: could not connect to server "nodb" .*database "none" does not exist/s, 'gather_many');
 is(app($node, 'shop', 'app', q{SELECT server, reachable, left(error, 6) FROM asynctasq.check_servers()}), "closed|f|08001:\nfar|t|\nfdw|t|\nnameless|f|08001:\nnodb|f|08001:", 'check_servers');

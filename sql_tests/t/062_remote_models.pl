@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -16,7 +17,6 @@ $remote->append_conf('postgresql.conf', "shared_buffers = '16MB'\nlog_statement 
 $remote->start;
 
 my $node = new_cluster('near', 'asynctasq.worker_idle_timeout' => '1h');
-my ($host, $port) = ($remote->host, $remote->port);
 create_tenant($node, 'shop', 'app');
 
 # The same tables, types and rows on both sides.
@@ -40,14 +40,15 @@ $remote->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE DATABASE far; CREA
 $remote->safe_psql('far', 'CREATE SCHEMA AUTHORIZATION app');
 $remote->safe_psql('far', $tables, extra_params => [ '-U', 'app' ]);
 app($node, 'shop', 'app', $tables);
-$node->safe_psql('shop', qq{
+create_servers($node, 'shop', "user 'app'",
+	far => address_of($remote, 'far'),
+	gone => "host '" . $remote->host . "', port '1'");
+$node->safe_psql('shop', q{
 	CREATE EXTENSION postgres_fdw;
-	CREATE SERVER far FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'far');
-	CREATE SERVER also FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'far');
-	CREATE SERVER gone FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '1');
-	GRANT USAGE ON FOREIGN SERVER far, also, gone TO app;
+	CREATE SERVER also FOREIGN DATA WRAPPER postgres_fdw OPTIONS (} . address_of($remote, 'far') . q{);
+	CREATE USER MAPPING FOR app SERVER also OPTIONS (user 'app', password_required 'false');
+	GRANT USAGE ON FOREIGN SERVER also TO app;
 	CREATE SERVER hidden FOREIGN DATA WRAPPER asynctasq;});
-$node->safe_psql('shop', "CREATE USER MAPPING FOR app SERVER $_ OPTIONS (user 'app', password_required 'false')") for qw(far also gone);
 app($node, 'shop', 'app', q{
 	CREATE FOREIGN TABLE clients (number int OPTIONS (column_name 'id'), "Name" text OPTIONS (column_name 'name')) SERVER also OPTIONS (schema_name 'app', table_name 'users');
 	SELECT asynctasq.register_model('Here', 'users'),

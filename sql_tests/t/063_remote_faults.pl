@@ -6,32 +6,20 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_cluster('near', 'asynctasq.worker_idle_timeout' => '1h', 'asynctasq.max_answer' => '1MB', 'max_connections' => '100');
 create_tenant($node, 'shop', 'app');
-my $dir = PostgreSQL::Test::Utils::tempdir_short();
-my ($in, $out) = ('', '');
-my $fake = IPC::Run::start([ '/usr/bin/python3', 'sql_tests/t/fake_server.py', "$dir/.s.PGSQL.7777" ], '<', \$in, '>', \$out, IPC::Run::timeout(600));
-$fake->pump until $out =~ /listening/;
-END { $fake->kill_kill if defined $fake; }
+my $fake = start_fake_server();
 
 my @logins = qw(fine login_silent login_closes login_half login_drips login_garbage login_unknown login_starting login_many login_parameters login_notices);
-foreach my $name (@logins)
-{
-	$node->safe_psql('shop', qq{
-		CREATE SERVER $name FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$dir', port '7777', dbname '$name');
-		GRANT USAGE ON FOREIGN SERVER $name TO app;
-		CREATE USER MAPPING FOR app SERVER $name OPTIONS (user 'app', password_required 'false');});
-}
-$node->safe_psql('shop', q{
-	CREATE SERVER self FOREIGN DATA WRAPPER asynctasq OPTIONS (host '} . $node->host . q{', port '} . $node->port . q{', dbname 'shop');
-	GRANT USAGE ON FOREIGN SERVER self TO app;
-	CREATE USER MAPPING FOR app SERVER self OPTIONS (user 'app', password_required 'false');});
+create_servers($node, 'shop', "user 'app'",
+	self => address_of($node, 'shop'),
+	map { ($_ => "$fake, dbname '$_'") } @logins);
 
 # One session for all of it: it must outlive every fault.
 my $session = $node->background_psql('shop', extra_params => [ '-U', 'app' ]);
@@ -198,6 +186,4 @@ app_fails($node, 'shop', 'app', q{SET asynctasq.pool_max_overflow = -1; SELECT }
 is(app($node, 'shop', 'app', q{SET asynctasq.pool_max_overflow = -1; SELECT count(*), count(error) FROM asynctasq.gather('self', VARIADIC (SELECT array_agg('SELECT ' || i) FROM generate_series(1, 100) AS i))}), '100|0', 'a gather makes do with what there is');
 
 $node->stop;
-$fake->kill_kill;
-undef $fake;
 done_testing();

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -15,13 +16,9 @@ $store->start;
 $store->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE DATABASE store OWNER app');
 
 my $node = new_cluster('workshop');
-my ($host, $port) = ($store->host, $store->port);
 create_tenant($node, 'shop', 'app');
-$node->safe_psql('shop', qq{
-	GRANT CREATE ON DATABASE shop TO app;
-	CREATE SERVER store FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'store');
-	CREATE USER MAPPING FOR app SERVER store OPTIONS (user 'app', password_required 'false');
-	GRANT USAGE ON FOREIGN SERVER store TO app;});
+create_servers($node, 'shop', "user 'app'", store => address_of($store, 'store'));
+$node->safe_psql('shop', 'GRANT CREATE ON DATABASE shop TO app');
 
 # What a program prints, and the SQLSTATE that it is to run into.
 sub program

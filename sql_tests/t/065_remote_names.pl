@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -16,21 +17,14 @@ my $node = new_cluster('near', 'asynctasq.worker_idle_timeout' => '1h');
 delete $ENV{LD_PRELOAD};
 create_tenant($node, 'shop', 'app');
 
-my %hosts = (
+create_servers($node, 'shop', "user 'app'",
+	self => address_of($node, 'shop'),
 	slow => "host 'slow.test'",
 	none => "host 'none.test'",
 	here => "host 'here.test', port '1'",
 	both => "host 'none.test,here.test', port '2,1'",
 	given => "host 'slow.test', hostaddr '127.0.0.1', port '1'",
 	numeric => "host '127.0.0.1', port '1'");
-$node->safe_psql('shop', qq{
-	CREATE SERVER "$_" FOREIGN DATA WRAPPER asynctasq OPTIONS ($hosts{$_});
-	GRANT USAGE ON FOREIGN SERVER "$_" TO app;
-	CREATE USER MAPPING FOR app SERVER "$_" OPTIONS (user 'app', password_required 'false');}) for sort keys %hosts;
-$node->safe_psql('shop', q{
-	CREATE SERVER self FOREIGN DATA WRAPPER asynctasq OPTIONS (host '} . $node->host . q{', port '} . $node->port . q{', dbname 'shop');
-	GRANT USAGE ON FOREIGN SERVER self TO app;
-	CREATE USER MAPPING FOR app SERVER self OPTIONS (user 'app', password_required 'false');});
 
 sub error_of
 {

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -19,12 +20,9 @@ $remote->start;
 $remote->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE TABLE seen (nonce int); GRANT ALL ON seen TO app');
 
 my $node = new_cluster('near', 'asynctasq.enabled' => 'off', 'log_statement' => 'none', 'log_min_error_statement' => 'panic', 'log_min_messages' => 'fatal');
-my ($host, $port) = ($remote->host, $remote->port);
 create_tenant($node, 'shop', 'app');
-$node->safe_psql('shop', qq{
-	CREATE SERVER far FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'postgres', pool_max_size '3', pool_max_overflow '0');
-	CREATE USER MAPPING FOR app SERVER far OPTIONS (user 'app', password_required 'false');
-	GRANT USAGE ON FOREIGN SERVER far TO app;});
+create_servers($node, 'shop', "user 'app'",
+	far => address_of($remote, 'postgres') . ", pool_max_size '3', pool_max_overflow '0'");
 
 # Each statement asks for its own number and shows "number answer".
 my $sql = "\\set VERBOSITY sqlstate\n";

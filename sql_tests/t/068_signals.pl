@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use AtqRemote;
 use AtqTest;
 use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
@@ -80,16 +81,11 @@ query_is($node, 'shop', "SELECT count(*) $workers AND pid NOT IN (SELECT pid FRO
 # The postmaster.  A server that accepts connections and says nothing holds
 # whoever connects.
 my $silent = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die "could not listen: $!";
-my $silent_port = $silent->sockport;
 my $held;
-my ($host, $port) = ($node->host, $node->port);
 
-$node->safe_psql('shop', qq{
-	CREATE SERVER self FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'shop');
-	CREATE SERVER silent FOREIGN DATA WRAPPER asynctasq OPTIONS (host '127.0.0.1', port '$silent_port', dbname 'shop', connect_timeout '60');
-	CREATE USER MAPPING FOR app SERVER self OPTIONS (user 'other', password_required 'false');
-	CREATE USER MAPPING FOR app SERVER silent OPTIONS (user 'other', password_required 'false');
-	GRANT USAGE ON FOREIGN SERVER self, silent TO app;});
+create_servers($node, 'shop', "user 'other'",
+	self => address_of($node, 'shop'),
+	silent => "host '127.0.0.1', port '" . $silent->sockport . "', connect_timeout '60'");
 app($node, 'shop', 'app', q{
 	CREATE SEQUENCE calls;
 	CREATE FUNCTION busy(how text) RETURNS void LANGUAGE plpgsql AS $$

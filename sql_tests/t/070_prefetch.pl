@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -25,12 +26,8 @@ $remote->safe_psql('postgres', q{
 	GRANT ALL ON app.users, app.places TO app;});
 
 my $node = new_cluster('near', 'asynctasq.workers_per_lane' => 1, 'asynctasq.worker_idle_timeout' => '1h', 'asynctasq.sweep_interval' => '1s');
-my ($host, $port) = ($remote->host, $remote->port);
 create_tenant($node, 'shop', 'app');
-$node->safe_psql('shop', qq{
-	CREATE SERVER far FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'postgres');
-	CREATE USER MAPPING FOR app SERVER far OPTIONS (user 'app', password_required 'false');
-	GRANT USAGE ON FOREIGN SERVER far TO app;});
+create_servers($node, 'shop', "user 'app'", far => address_of($remote, 'postgres'));
 app($node, 'shop', 'app', q{
 	CREATE TABLE users (id int PRIMARY KEY, name text);
 	CREATE TABLE places (id int PRIMARY KEY, name text);

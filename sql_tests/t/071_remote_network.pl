@@ -5,17 +5,14 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
-use IO::Socket::INET;
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Socket;
 use Test::More;
 
 my $remote = PostgreSQL::Test::Cluster->new('remote');
 $remote->init;
-my ($host, $port) = ($remote->host, $remote->port);
+my $port = $remote->port;
 my $data = $remote->data_dir;
 my $has_ssl = system("openssl req -new -x509 -days 10 -nodes -subj /CN=localhost -out $data/server.crt -keyout $data/server.key 2>/dev/null") == 0;
 chmod 0600, "$data/server.key" if $has_ssl;
@@ -34,30 +31,18 @@ $has_ssl &&= $remote->safe_psql('postgres', q{SELECT setting <> '' FROM pg_setti
 $remote->append_conf('postgresql.conf', 'ssl = on') if $has_ssl;
 $remote->reload;
 
-# Listens, and accepts nobody: what is beyond the few that wait is dropped.
-my $hole = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $!;
-my @fill = map { my $s = IO::Socket::INET->new(Proto => 'tcp', Blocking => 0); connect $s, $hole->sockname; $s } 1 .. 20;
-my $dir = PostgreSQL::Test::Utils::tempdir_short();
-my ($in, $out) = ('', '');
-my $fake = IPC::Run::start([ '/usr/bin/python3', 'sql_tests/t/fake_server.py', "$dir/.s.PGSQL.7777" ], '<', \$in, '>', \$out, IPC::Run::timeout(600));
-$fake->pump until $out =~ /listening/;
-END { $fake->kill_kill if defined $fake; }
-
 my $node = new_cluster('near', 'asynctasq.worker_idle_timeout' => '1h', 'asynctasq.workers_per_lane' => 1);
 create_tenant($node, 'shop', 'app');
-my %servers = (
+my $hole = black_hole();
+create_servers($node, 'shop', "user 'app', password 'secret'",
 	safe => "host '127.0.0.1', port '$port', dbname 'postgres', sslmode 'require'",
 	plain => "host '127.0.0.1', port '$port', dbname 'postgres', sslmode 'disable'",
 	verified => "host 'localhost', hostaddr '127.0.0.1', port '$port', dbname 'postgres', sslmode 'verify-full', sslrootcert '$data/server.crt'",
 	misnamed => "host 'other.test', hostaddr '127.0.0.1', port '$port', dbname 'postgres', sslmode 'verify-full', sslrootcert '$data/server.crt'",
-	near => "host '$host', port '$port', dbname 'postgres'",
-	hole => "host '127.0.0.1', port '" . $hole->sockport . "'",
-	patient => "host '127.0.0.1', port '" . $hole->sockport . "', connect_timeout '2'",
-	leaves => "host '$dir', port '7777', dbname 'login_leaves'");
-$node->safe_psql('shop', qq{
-	CREATE SERVER $_ FOREIGN DATA WRAPPER asynctasq OPTIONS ($servers{$_});
-	GRANT USAGE ON FOREIGN SERVER $_ TO app;
-	CREATE USER MAPPING FOR app SERVER $_ OPTIONS (user 'app', password 'secret', password_required 'false');}) for sort keys %servers;
+	near => address_of($remote, 'postgres'),
+	hole => $hole,
+	patient => "$hole, connect_timeout '2'",
+	leaves => start_fake_server() . ", dbname 'login_leaves'");
 app($node, 'shop', 'app', q{
 	CREATE TABLE users (id int PRIMARY KEY, name text);
 	CREATE TABLE got (n int GENERATED ALWAYS AS IDENTITY, what text);
@@ -169,6 +154,4 @@ is(app($node, 'shop', 'app', q{SELECT string_agg(what, ',' ORDER BY n) FROM got}
 $session->quit;
 $node->stop;
 $remote->stop;
-$fake->kill_kill;
-undef $fake;
 done_testing();

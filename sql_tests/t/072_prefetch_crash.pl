@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -22,13 +23,9 @@ $remote->safe_psql('postgres', q{
 	GRANT SELECT ON app.users TO app;});
 
 my $node = new_cluster('near', 'restart_after_crash' => 'on', 'asynctasq.workers_per_lane' => 1, 'asynctasq.worker_idle_timeout' => '1h', 'asynctasq.sweep_interval' => '1s', 'asynctasq.fetch_max_age' => '1h');
-my ($host, $port) = ($remote->host, $remote->port);
 create_tenant($node, 'shop', 'app');
 create_test_functions($node, 'shop');
-$node->safe_psql('shop', qq{
-	CREATE SERVER far FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'postgres');
-	CREATE USER MAPPING FOR app SERVER far OPTIONS (user 'app', password_required 'false');
-	GRANT USAGE ON FOREIGN SERVER far TO app;});
+create_servers($node, 'shop', "user 'app'", far => address_of($remote, 'postgres'));
 app($node, 'shop', 'app', q{
 	CREATE TABLE users (id int PRIMARY KEY, name text);
 	CREATE FUNCTION take(u users) RETURNS void LANGUAGE sql AS $$ SELECT $$;

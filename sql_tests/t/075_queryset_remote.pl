@@ -5,10 +5,9 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $remote = PostgreSQL::Test::Cluster->new('remote');
@@ -17,7 +16,6 @@ $remote->append_conf('postgresql.conf', "shared_buffers = '16MB'\nmax_connection
 $remote->start;
 
 my $node = new_cluster('near', 'asynctasq.enabled' => 'off');
-my ($host, $port) = ($remote->host, $remote->port);
 create_tenant($node, 'shop', 'app');
 
 # The same tables in two schemas here: near has the rows, as has far on the
@@ -62,15 +60,16 @@ $remote->safe_psql('far', in_schema('far', $tables) . $rows, extra_params => [ '
 $node->safe_psql('shop', "$types GRANT CREATE ON DATABASE shop TO app");
 app($node, 'shop', 'app', in_schema('near', $tables) . $rows);
 app($node, 'shop', 'app', in_schema('far', $tables));
-$node->safe_psql('shop', qq{
+create_servers($node, 'shop', "user 'app'",
+	far => address_of($remote, 'far') . ", pool_max_size '4', pool_max_overflow '0'",
+	single => address_of($remote, 'far') . ", pool_max_size '1', pool_max_overflow '0'",
+	gone => "host '" . $remote->host . "', port '1'");
+$node->safe_psql('shop', q{
 	CREATE EXTENSION postgres_fdw;
-	CREATE SERVER far FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'far', pool_max_size '4', pool_max_overflow '0');
-	CREATE SERVER also FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'far');
-	CREATE SERVER single FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'far', pool_max_size '1', pool_max_overflow '0');
-	CREATE SERVER gone FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '1');
-	CREATE SERVER hidden FOREIGN DATA WRAPPER asynctasq;
-	GRANT USAGE ON FOREIGN SERVER far, also, single, gone TO app;});
-$node->safe_psql('shop', "CREATE USER MAPPING FOR app SERVER $_ OPTIONS (user 'app', password_required 'false')") for qw(far also single gone);
+	CREATE SERVER also FOREIGN DATA WRAPPER postgres_fdw OPTIONS (} . address_of($remote, 'far') . q{);
+	CREATE USER MAPPING FOR app SERVER also OPTIONS (user 'app', password_required 'false');
+	GRANT USAGE ON FOREIGN SERVER also TO app;
+	CREATE SERVER hidden FOREIGN DATA WRAPPER asynctasq;});
 app($node, 'shop', 'app', q{
 	SELECT asynctasq.register_model('far.' || t, ('far.' || t)::regclass, orm => 'postgres', server => 'far') FROM unnest('{companies,authors,books,places,visits,kinds}'::text[]) AS t;
 	CREATE FOREIGN TABLE clients (number int OPTIONS (column_name 'id'), "Name" text OPTIONS (column_name 'name')) SERVER also OPTIONS (schema_name 'far', table_name 'authors');
@@ -221,15 +220,7 @@ is($session->query_safe(q{SELECT asynctasq.count(asynctasq.objects('far.books'))
 $session->quit;
 
 # A server that answers wrongly.
-my $dir = PostgreSQL::Test::Utils::tempdir_short();
-my ($fake_in, $fake_out) = ('', '');
-my $fake = IPC::Run::start([ '/usr/bin/python3', 'sql_tests/t/fake_server.py', "$dir/.s.PGSQL.7777" ], '<', \$fake_in, '>', \$fake_out, IPC::Run::timeout(600));
-$fake->pump until $fake_out =~ /listening/;
-END { $fake->kill_kill if defined $fake; }
-$node->safe_psql('shop', qq{
-	CREATE SERVER fake FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$dir', port '7777', dbname 'fine');
-	GRANT USAGE ON FOREIGN SERVER fake TO app;
-	CREATE USER MAPPING FOR app SERVER fake OPTIONS (user 'app', password_required 'false')});
+create_servers($node, 'shop', "user 'app'", fake => start_fake_server() . ", dbname 'fine'");
 app($node, 'shop', 'app', q{
 	CREATE TABLE ones (id int PRIMARY KEY);
 	CREATE TABLE twos (id int PRIMARY KEY, n int);
@@ -243,6 +234,4 @@ app_fails($node, 'shop', 'app', q{SELECT asynctasq.iterate(asynctasq.objects('ap
 is(app($node, 'shop', 'app', q{SELECT * FROM asynctasq.gather_lists(asynctasq.objects('app.twos'), asynctasq.prefetch_related(asynctasq.objects('app.ones'), 'fault_number'), asynctasq.objects('app.ones'))}),
 	qq(1||08P01: server "fake" answers with 1 columns instead of 2\n2||08P01: server "fake" answers with a row that was not asked for\n3|[{"id": 1}]|), 'each by itself');
 
-$fake->kill_kill;
-undef $fake;
 done_testing();

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -17,10 +18,7 @@ use constant SLACK_KB => 12 * 1024;
 
 my $node = new_cluster('main', 'asynctasq.enabled' => 'off', 'shared_buffers' => '1MB');
 create_tenant($node, 'shop', 'app');
-$node->safe_psql('shop', q{
-	CREATE SERVER self FOREIGN DATA WRAPPER asynctasq OPTIONS (host '} . $node->host . q{', port '} . $node->port . q{', dbname 'shop');
-	GRANT USAGE ON FOREIGN SERVER self TO app;
-	CREATE USER MAPPING FOR app SERVER self OPTIONS (user 'app', password_required 'false');});
+create_servers($node, 'shop', "user 'app'", self => address_of($node, 'shop'));
 app($node, 'shop', 'app', q{
 	CREATE TABLE parents (id int PRIMARY KEY);
 	INSERT INTO parents SELECT generate_series(1, 10);

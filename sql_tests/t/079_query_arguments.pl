@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use AtqRemote;
 use AtqTest;
 use Test::More;
 
@@ -155,11 +156,8 @@ $node->safe_psql('far', 'CREATE SCHEMA AUTHORIZATION app');
 app($node, 'far', 'app', q{
 	CREATE TABLE users (id int PRIMARY KEY, name text);
 	INSERT INTO users VALUES (1, 'far away');});
-my ($host, $port) = ($node->host, $node->port);
-$node->safe_psql('shop', qq{
-	CREATE SERVER far FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'far');
-	GRANT USAGE ON FOREIGN SERVER far TO app, evil;
-	CREATE USER MAPPING FOR app SERVER far OPTIONS (user 'app', password_required 'false');});
+create_servers($node, 'shop', "user 'app'", far => address_of($node, 'far'));
+$node->safe_psql('shop', 'GRANT USAGE ON FOREIGN SERVER far TO evil');
 app($node, 'shop', 'app', q{SELECT asynctasq.register_model('Far', 'users', server => 'far')});
 is(run_set('app', 'take', q{asynctasq.objects('Far')}), '[{"id": 1, "name": "far away"}]', 'objects of another server');
 is(run_set('app', 'take_users', q{asynctasq.objects('Far')}), '1 users', 'rows of another server');

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use AtqRemote;
 use AtqTest;
 use Test::More;
 
@@ -106,11 +107,7 @@ $node->safe_psql('far', 'CREATE SCHEMA AUTHORIZATION app');
 app($node, 'far', 'app', qq{
 	CREATE TABLE far_users (id int PRIMARY KEY, name text, score int);
 	INSERT INTO far_users SELECT i, 'far ' || i, 0 FROM generate_series(1, $rows) AS i;});
-my ($host, $port) = ($node->host, $node->port);
-$node->safe_psql('shop', qq{
-	CREATE SERVER far FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'far');
-	GRANT USAGE ON FOREIGN SERVER far TO app;
-	CREATE USER MAPPING FOR app SERVER far OPTIONS (user 'app', password_required 'false');});
+create_servers($node, 'shop', "user 'app'", far => address_of($node, 'far'));
 app($node, 'shop', 'app', q{SELECT asynctasq.register_model('Far', 'far_users', server => 'far')});
 growth(q{asynctasq.objects('Far')}, 'there');
 app($node, 'shop', 'app', q{

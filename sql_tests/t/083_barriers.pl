@@ -4,20 +4,16 @@
 use strict;
 use warnings;
 
+use AtqRemote;
 use AtqTest;
 use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use Socket;
 use Test::More;
 
 plan skip_all => 'only where libraries can be preloaded' if $^O ne 'linux';
 
-
-# One that listens and accepts nobody: what is beyond the few that wait is
-# dropped.  One that accepts and says nothing.
-my $hole = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $!;
-my @fill = map { my $s = IO::Socket::INET->new(Proto => 'tcp', Blocking => 0); connect $s, $hole->sockname; $s } 1 .. 20;
+# It accepts whoever connects, and says nothing.
 my $silent = IO::Socket::INET->new(Listen => 20, LocalAddr => '127.0.0.1') or die $!;
 
 $ENV{LD_PRELOAD} = "$ENV{TESTDIR}/sql_tests/module/names.so";
@@ -28,17 +24,12 @@ my $node = new_cluster(
 	'asynctasq.max_payload' => '64MB',
 	'asynctasq.fetch_timeout' => '0');
 delete $ENV{LD_PRELOAD};
-my ($host, $port) = ($node->host, $node->port);
 create_tenant($node, 'shop', 'app', 'other');
-my %servers = (
-	self => "host '$host', port '$port', dbname 'shop'",
-	hole => "host '127.0.0.1', port '" . $hole->sockport . "'",
+create_servers($node, 'shop', "user 'other'",
+	self => address_of($node, 'shop'),
+	hole => black_hole(),
 	silent => "host '127.0.0.1', port '" . $silent->sockport . "'",
 	slow => "host 'slow.test'");
-$node->safe_psql('shop', qq{
-	CREATE SERVER $_ FOREIGN DATA WRAPPER asynctasq OPTIONS ($servers{$_});
-	CREATE USER MAPPING FOR app SERVER $_ OPTIONS (user 'other', password_required 'false');
-	GRANT USAGE ON FOREIGN SERVER $_ TO app;}) for sort keys %servers;
 $node->safe_psql('shop', 'GRANT pg_write_server_files TO app');
 app($node, 'shop', 'app', q{
 	CREATE TABLE users (id int PRIMARY KEY, name text);

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -18,12 +19,9 @@ my $node = new_cluster(
 	'restart_after_crash' => 'on',
 	'asynctasq.workers_per_lane' => '1',
 	'asynctasq.worker_idle_timeout' => '1h');
-my ($host, $port) = ($node->host, $node->port);
 create_tenant($node, 'shop', 'app', 'other');
-$node->safe_psql('shop', qq{
-	CREATE SERVER self FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'shop', pool_max_overflow '-1');
-	CREATE USER MAPPING FOR app SERVER self OPTIONS (user 'other', password_required 'false');
-	GRANT USAGE ON FOREIGN SERVER self TO app;});
+create_servers($node, 'shop', "user 'other'",
+	self => address_of($node, 'shop') . ", pool_max_overflow '-1'");
 app($node, 'shop', 'app', q{
 	CREATE TABLE effects (what text) PARTITION BY LIST (what);
 	SELECT format('CREATE TABLE effects_%1$s PARTITION OF effects FOR VALUES IN (%1$L)', n)

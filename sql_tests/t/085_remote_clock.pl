@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use AtqRemote;
 use AtqTest;
 use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
@@ -22,16 +23,13 @@ delete $ENV{ATQ_TEST_CLOCK};
 
 # It accepts whoever connects, and says nothing.
 my $silent = IO::Socket::INET->new(Listen => 20, LocalAddr => '127.0.0.1') or die "could not listen: $!";
-my ($host, $port, $silent_port) = ($node->host, $node->port, $silent->sockport);
+my $silent_address = "host '127.0.0.1', port '" . $silent->sockport . "'";
 
 create_tenant($node, 'shop', 'app', 'other');
-$node->safe_psql('shop', qq{
-	CREATE SERVER self FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname 'shop');
-	CREATE SERVER silent FOREIGN DATA WRAPPER asynctasq OPTIONS (host '127.0.0.1', port '$silent_port');
-	CREATE SERVER patient FOREIGN DATA WRAPPER asynctasq OPTIONS (host '127.0.0.1', port '$silent_port', connect_timeout '2');});
-$node->safe_psql('shop', qq{
-	GRANT USAGE ON FOREIGN SERVER $_ TO app;
-	CREATE USER MAPPING FOR app SERVER $_ OPTIONS (user 'other', password_required 'false');}) for qw(self silent patient);
+create_servers($node, 'shop', "user 'other'",
+	self => address_of($node, 'shop'),
+	silent => $silent_address,
+	patient => "$silent_address, connect_timeout '2'");
 
 # The clock is set to so many seconds from now while a session asks, and $then
 # is done; what the session is told.

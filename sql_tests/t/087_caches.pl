@@ -7,6 +7,7 @@
 use strict;
 use warnings;
 
+use AtqRemote;
 use AtqTest;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
@@ -74,10 +75,8 @@ $node = new_cluster(
 	'asynctasq.workers_per_lane' => '2',
 	'asynctasq.worker_idle_timeout' => '1h');
 create_tenant($node, 'shop', 'app');
+create_servers($node, 'shop', "user 'app'", self => address_of($node, 'shop'));
 $node->safe_psql('shop', q{
-	CREATE SERVER self FOREIGN DATA WRAPPER asynctasq OPTIONS (host '} . $node->host . q{', port '} . $node->port . q{', dbname 'shop');
-	GRANT USAGE ON FOREIGN SERVER self TO app;
-	CREATE USER MAPPING FOR app SERVER self OPTIONS (user 'app', password_required 'false');
 	SET SESSION AUTHORIZATION app;
 	CREATE TABLE users (id int PRIMARY KEY, name text);
 	INSERT INTO users SELECT i, 'user ' || i FROM generate_series(1, 50) AS i;

@@ -6,22 +6,17 @@ use strict;
 use warnings;
 
 use lib 'sql_tests/t';
+use AtqRemote;
 use AtqTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_cluster('near', 'asynctasq.enabled' => 'off');
-my ($host, $port) = ($node->host, $node->port);
 create_tenant($node, 'shop', 'app');
 $node->safe_psql('postgres', "CREATE DATABASE $_") foreach ('one', 'two', 'three');
-foreach my $name ('one', 'two', 'three')
-{
-	$node->safe_psql('shop', qq{
-		CREATE SERVER $name FOREIGN DATA WRAPPER asynctasq OPTIONS (host '$host', port '$port', dbname '$name');
-		CREATE USER MAPPING FOR app SERVER $name OPTIONS (user 'app', password_required 'false');
-		GRANT USAGE ON FOREIGN SERVER $name TO app;});
-}
+create_servers($node, 'shop', "user 'app'",
+	map { ($_ => address_of($node, $_)) } 'one', 'two', 'three');
 
 # Waits until no session of this role is in one of the other databases.
 sub nobody_left
