@@ -28,9 +28,7 @@ app($node, 'shop', 'app', q{
 	SELECT asynctasq.dispatch('hold', asynctasq.args('what', 'durable'), queue => 'safe')});
 my $lost = app($node, 'shop', 'app', q{
 	SELECT asynctasq.dispatch('hold', asynctasq.args('what', 'lost'), delay => '1 hour')});
-wait_for($node, 'shop', q{
-	SELECT count(*) = 1 FROM pg_stat_activity
-	WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
+wait_for_held($node, 1);
 
 # The crash ends the session that holds the lock, too.
 kill 'KILL', $node->safe_psql('shop', q{

@@ -8,13 +8,7 @@ use AtqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_cluster(
-	'main',
-	'restart_after_crash' => 'on',
-	'asynctasq.worker_idle_timeout' => '1h');
-create_tenant($node, 'shop', 'app');
-create_test_functions($node, 'shop');
-create_deadly_handlers($node, 'shop');
+my $node = new_deadly_cluster();
 
 # Dispatches reach the disk; nothing else is flushed unless it has to be.
 $node->append_conf('postgresql.conf', 'synchronous_commit = off');
@@ -22,11 +16,6 @@ $node->safe_psql('shop', 'ALTER ROLE app SET synchronous_commit = on');
 $node->reload;
 
 app($node, 'shop', 'app', q{
-	CREATE FUNCTION hold() RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN
-		INSERT INTO app.effects VALUES ('held', (asynctasq.current_task()).attempt);
-		PERFORM pg_advisory_xact_lock(42);
-	END $$;
 	CREATE FUNCTION crash_again(task jsonb, error jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
 	BEGIN
 		PERFORM test.atq_test_segfault();
@@ -71,10 +60,8 @@ sub outcome_is
 	query_is($node, 'shop',
 		'SELECT count(DISTINCT what), count(*), max(attempt) FROM app.effects',
 		$effects, "$name: the others have their effects once");
-	my $log = slurp_file($node->logfile, $offset);
-	is(scalar(() = $log =~ /all server processes terminated; reinitializing/g),
-		$crashes, "$name: crashes");
-	return $log;
+	crashes_are($node, $offset, $crashes, $name);
+	return slurp_file($node->logfile, $offset);
 }
 
 my $reason = '57P02 server crashed while running';
@@ -114,22 +101,11 @@ query_is($node, 'shop', 'SELECT count(*) FROM asynctasq.tasks', '0', 'an unlogge
 
 # Who is told to quit because another one crashes is not charged; where none
 # of ours has crashed, all that ran are.
-sub running
-{
-	wait_for($node, 'shop', q{
-		SELECT count(*) = 1 FROM pg_stat_activity
-		WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
-	return;
-}
-
 foreach my $culprit ('task', 'session')
 {
 	$node->safe_psql('shop', 'TRUNCATE app.effects');
 	$node->restart;
-	my $session = $node->background_psql('shop');
-	$session->query_safe('SELECT pg_advisory_lock(42)');
-	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('hold')});
-	running();
+	my $session = hold_task($node);
 	if ($culprit eq 'task')
 	{
 		dispatch_deadly($node, 'shop', q{
@@ -149,10 +125,7 @@ foreach my $culprit ('task', 'session')
 foreach my $mode ('fast', 'immediate')
 {
 	$node->safe_psql('shop', 'TRUNCATE app.effects');
-	my $session = $node->background_psql('shop');
-	$session->query_safe('SELECT pg_advisory_lock(42)');
-	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('hold')});
-	running();
+	my $session = hold_task($node);
 	$node->stop($mode);
 	$session->{run}->finish;
 	$node->start;

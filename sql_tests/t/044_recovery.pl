@@ -68,18 +68,8 @@ sub let_go
 	return;
 }
 
-sub restarts_after
-{
-	my ($offset) = @_;
-
-	return scalar(() = slurp_file($node->logfile, $offset) =~ /all server processes terminated; reinitializing/g);
-}
-
 my $processes = "FROM pg_stat_activity WHERE backend_type LIKE 'asynctasq %'";
 my $launchers = "FROM pg_stat_activity WHERE backend_type = 'asynctasq launcher'";
-my $held = q{
-	SELECT count(*) = 1 FROM pg_stat_activity
-	WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'};
 
 # A clean restart keeps what is not durable.
 $node->append_conf('postgresql.conf', 'asynctasq.enabled = off');
@@ -146,7 +136,7 @@ SKIP:
 		$before //= footprint();
 	}
 	is(footprint(), $before, 'more crashes leave no descriptor or mapping behind');
-	is(restarts_after($offset), $crashes + 1, 'each was one restart');
+	crashes_are($node, $offset, $crashes + 1, 'each restarts it once');
 	$node->restart;
 	effects_once($node, "round", 3 * ($crashes + 1), 'and all durable tasks are done, once');
 }
@@ -154,7 +144,7 @@ SKIP:
 # The end of the postmaster ends all, also a worker that is busy.
 hold();
 dispatch_all('safe', 1, 'orphaned', 42);
-wait_for($node, 'shop', $held);
+wait_for_held($node, 1);
 kill_postmaster($node);
 pass('all processes end with the postmaster');
 $node->start;
@@ -168,7 +158,7 @@ $node->append_conf('postgresql.conf', 'restart_after_crash = off');
 $node->reload;
 hold();
 dispatch_all('safe', 1, 'stays down', 42);
-wait_for($node, 'shop', $held);
+wait_for_held($node, 1);
 kill 'KILL', $node->safe_psql('shop', q{SELECT pid FROM asynctasq.stat_workers WHERE task = 'work' AND task_id IS NOT NULL});
 {
 	my $pidfile = $node->data_dir . '/postmaster.pid';
@@ -205,7 +195,7 @@ pass('and can be created');
 # point in time.
 hold();
 dispatch_all('safe', 1, 'backup held', 42);
-wait_for($node, 'shop', $held);
+wait_for_held($node, 1);
 app($node, 'shop', 'app', q{
 	SELECT asynctasq.create_queue('paused', durable => true);
 	SELECT asynctasq.create_queue('paused unsafe');
@@ -249,7 +239,7 @@ $standby->append_conf('postgresql.conf', 'archive_mode = off');
 $standby->start;
 hold();
 dispatch_all('safe', 1, 'of the dead', 42);
-wait_for($node, 'shop', $held);
+wait_for_held($node, 1);
 $node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 app_fails($standby, 'shop', 'app', q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'x'))},
 	qr/25006/, 'dispatch on a standby');

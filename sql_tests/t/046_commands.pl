@@ -97,9 +97,7 @@ sub hold
 	$gate = $node->background_psql($db);
 	$gate->query_safe('SELECT pg_advisory_lock(42)');
 	dispatch($db, 'hold', 'gate');
-	wait_for($node, 'postgres', q{
-		SELECT count(*) = 1 FROM pg_stat_activity
-		WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
+	wait_for_held($node, 1);
 	return;
 }
 

@@ -220,9 +220,7 @@ app($node, 'shop', 'suicide', q{
 	SELECT asynctasq.dispatch('run', asynctasq.args('what',
 		'SELECT pg_advisory_xact_lock_shared(42); DROP EXTENSION asynctasq CASCADE'))
 	FROM generate_series(1, 2)});
-wait_for($node, 'postgres', q{
-	SELECT count(*) = 2 FROM pg_stat_activity
-	WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
+wait_for_held($node, 2);
 $gate->quit;
 wait_for($node, 'shop', q{SELECT count(*) = 0 FROM pg_extension WHERE extname = 'asynctasq'});
 wait_for($node, 'postgres',

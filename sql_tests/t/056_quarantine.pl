@@ -8,20 +8,9 @@ use AtqTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_cluster(
-	'main',
-	'restart_after_crash' => 'on',
-	'asynctasq.worker_idle_timeout' => '1h');
-create_tenant($node, 'shop', 'app');
-create_test_functions($node, 'shop');
-create_deadly_handlers($node, 'shop');
+my $node = new_deadly_cluster();
 
 app($node, 'shop', 'app', q{
-	CREATE FUNCTION hold() RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM pg_advisory_xact_lock(42);
-		INSERT INTO app.effects VALUES ('held', (asynctasq.current_task()).attempt);
-	END $$;
 	CREATE FUNCTION sorry(task jsonb, error jsonb) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
 		INSERT INTO app.effects VALUES ('sorry', 0);
@@ -42,14 +31,6 @@ sub begin_anew
 	$node->restart;
 	$offset = -s $node->logfile;
 	return;
-}
-
-sub crashes_are
-{
-	my ($n, $name) = @_;
-	my @crashes = slurp_file($node->logfile, $offset) =~ /all server processes terminated; reinitializing/g;
-
-	return is(scalar @crashes, $n, "$name: crashes");
 }
 
 # Dispatches what crashes the server so many times, each time when it is back.
@@ -78,12 +59,7 @@ foreach my $round (1 .. 4)
 {
 	$session->{run}->finish if $round > 1;
 	begin_anew() if $round == 1;
-	$session = $node->background_psql('shop');
-	$session->query_safe('SELECT pg_advisory_lock(42)');
-	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('hold')});
-	wait_for($node, 'shop', q{
-		SELECT count(*) = 1 FROM pg_stat_activity
-		WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
+	$session = hold_task($node);
 	crash(1, sprintf($poison, 'work')) if $round < 4;
 }
 my $id = app($node, 'shop', 'app', sprintf($poison, 'work'));
@@ -101,9 +77,9 @@ pass('so do others of its handler, and of other handlers');
 app($node, 'shop', 'app', sprintf($poison, 'work'));
 wait_for($node, 'shop', 'SELECT count(*) = 2 FROM asynctasq.dead_letters');
 query_is($node, 'shop', $dead, "work|1|$reason\nwork|1|$reason", 'and a fifth time it is one again');
-crashes_are(3, 'the same task again and again');
+crashes_are($node, $offset, 3, 'the same task again and again');
 crash(1, "SELECT asynctasq.retry($id)");
-crashes_are(4, 'retry() has it run all the same');
+crashes_are($node, $offset, 4, 'retry() has it run all the same');
 
 # What has ended well since does not count.
 begin_anew();
@@ -114,13 +90,13 @@ dispatch_deadly($node, 'shop', $fused);
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'fused'});
 $node->safe_psql('shop', 'TRUNCATE app.fuse');
 crash(2, $fused);
-crashes_are(4, 'a task that succeeds in between');
+crashes_are($node, $offset, 4, 'a task that succeeds in between');
 query_is($node, 'shop', 'SELECT count(*) FROM asynctasq.dead_letters', '0', 'is not held back');
 
 # Nor does what was before a clean restart.
 begin_anew();
 crash(2, $fused);
-crashes_are(2, 'after a clean restart');
+crashes_are($node, $offset, 2, 'after a clean restart');
 
 # Which task of a batch it was shows when they run alone.
 begin_anew();
@@ -136,18 +112,13 @@ dispatch_deadly($node, 'shop', $batch);
 wait_for($node, 'shop', 'SELECT count(*) = 1 FROM asynctasq.dead_letters');
 query_is($node, 'shop', $dead, "batched|1|$reason", 'one task of a batch is a dead letter after three more');
 wait_for($node, 'shop', q{SELECT count(*) = 1 FROM app.effects WHERE what = 'behind'});
-crashes_are(4, 'one task of a batch');
+crashes_are($node, $offset, 4, 'one task of a batch');
 
 # Whoever runs when the postmaster is killed has not killed it.
 begin_anew();
 foreach my $round (1 .. 4)
 {
-	$session = $node->background_psql('shop');
-	$session->query_safe('SELECT pg_advisory_lock(42)');
-	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('hold')});
-	wait_for($node, 'shop', q{
-		SELECT count(*) = 1 FROM pg_stat_activity
-		WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
+	$session = hold_task($node);
 	last if $round == 4;
 	kill_postmaster($node);
 	$session->{run}->finish;
@@ -163,7 +134,7 @@ dispatch_deadly($node, 'shop', q{SELECT asynctasq.dispatch('work', asynctasq.arg
 wait_for($node, 'shop', 'SELECT count(*) = 1 FROM asynctasq.dead_letters');
 query_is($node, 'shop', q{SELECT attempt, error ->> 'message', error -> 'detail' FROM asynctasq.dead_letters},
 	'4|server crashed while running|null', 'a durable task has all its attempts');
-crashes_are(4, 'a durable task');
+crashes_are($node, $offset, 4, 'a durable task');
 
 $node->stop;
 done_testing();

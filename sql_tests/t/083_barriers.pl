@@ -164,8 +164,7 @@ sub busy
 		$agreed = agrees(qq{
 			SELECT concat_ws(' ', pid, task_id) FROM asynctasq.stat_workers AS w JOIN pg_stat_activity USING (pid)
 			WHERE task_id = $id AND wait_event IS DISTINCT FROM 'advisory'}, 'DROP DATABASE aside');
-		wait_for($node, 'shop', q{
-			SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
+		wait_for_held($node, 1);
 		$locker->query_safe('SELECT pg_advisory_unlock(42)');
 		wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.tasks');
 	}

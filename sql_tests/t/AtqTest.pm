@@ -27,9 +27,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_cluster create_tenant create_test_functions
-  create_deadly_handlers dispatch_deadly app app_fails
-  wait_for amount query_is kill_at_command kill_postmaster set_clock
-  python);
+  new_deadly_cluster dispatch_deadly hold_task crashes_are app app_fails
+  wait_for wait_for_held amount query_is kill_at_command kill_postmaster
+  set_clock python);
 
 # new_cluster($name, setting => value, ...): a running cluster that preloads
 # the extension.  The pseudo setting "streaming" prepares it for standbys.
@@ -96,16 +96,22 @@ sub create_test_functions
 	return;
 }
 
-# create_deadly_handlers($node, $db): functions of the role app for handlers
-# that crash the server when an argument says so, after
-# create_test_functions(): work(what, how) and work_many(what[], how[]) keep
+# new_deadly_cluster(): a cluster that restarts after crashes, with a database
+# "shop" in which the role app has functions for handlers.  work(what, how) and
+# work_many(what[], how[]) crash the server when an argument says so, else keep
 # what they did in app.effects.  The argument how is a way to die, or "not";
-# "fuse" is a segmentation fault as long as app.fuse is empty.
-sub create_deadly_handlers
+# "fuse" is a segmentation fault as long as app.fuse is empty.  hold() has its
+# effect when it gets the advisory lock 42: see hold_task.
+sub new_deadly_cluster
 {
-	my ($node, $db) = @_;
+	my $node = new_cluster(
+		'main',
+		'restart_after_crash' => 'on',
+		'asynctasq.worker_idle_timeout' => '1h');
 
-	app($node, $db, 'app', q{
+	create_tenant($node, 'shop', 'app');
+	create_test_functions($node, 'shop');
+	app($node, 'shop', 'app', q{
 		CREATE TABLE effects (what text, attempt int);
 		CREATE TABLE fuse (burnt boolean);
 		CREATE FUNCTION die(how text) RETURNS void LANGUAGE plpgsql AS $$
@@ -131,8 +137,13 @@ sub create_deadly_handlers
 		BEGIN
 			PERFORM die(h) FROM unnest(how) AS h;
 			INSERT INTO app.effects SELECT unnest(what), (asynctasq.current_task()).attempt;
+		END $$;
+		CREATE FUNCTION hold() RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM pg_advisory_xact_lock(42);
+			INSERT INTO app.effects VALUES ('held', (asynctasq.current_task()).attempt);
 		END $$;});
-	return;
+	return $node;
 }
 
 # dispatch_deadly($node, $db, $sql): runs SQL as the role app.  The session may
@@ -143,6 +154,29 @@ sub dispatch_deadly
 
 	$node->psql($db, $sql, extra_params => [ '-U', 'app' ]);
 	return;
+}
+
+# hold_task($node): has a worker run a task of the handler "hold" until the
+# session that is returned ends.
+sub hold_task
+{
+	my ($node) = @_;
+	my $session = $node->background_psql('shop');
+
+	$session->query_safe('SELECT pg_advisory_lock(42)');
+	app($node, 'shop', 'app', q{SELECT asynctasq.dispatch('hold')});
+	wait_for_held($node, 1);
+	return $session;
+}
+
+# crashes_are($node, $offset, $n, $name): the server has crashed so many times
+# since its log was so long.
+sub crashes_are
+{
+	my ($node, $offset, $n, $name) = @_;
+	my @crashes = slurp_file($node->logfile, $offset) =~ /all server processes terminated; reinitializing/g;
+
+	return is(scalar @crashes, $n, "$name: crashes");
 }
 
 # app($node, $db, $role, $sql): runs SQL as a role; dies on an error.
@@ -184,6 +218,17 @@ sub wait_for
 	die $@ if !defined $met;
 	croak "waited in vain for: $sql" if !$met;
 	return;
+}
+
+# wait_for_held($node, $n): until so many workers, and no more, wait for an
+# advisory lock.
+sub wait_for_held
+{
+	my ($node, $n) = @_;
+
+	return wait_for($node, 'postgres', qq{
+		SELECT count(*) = $n FROM pg_stat_activity
+		WHERE backend_type = 'asynctasq worker' AND wait_event = 'advisory'});
 }
 
 # amount($usual, $large): how much of something to do, which is the larger
