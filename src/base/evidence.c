@@ -165,9 +165,7 @@ StaticAssertDecl(offsetof(Evidence, slots) == 64, "attempts are aligned");
 void
 atq_evidence_init(void)
 {
-	static const AtqShmem part = {.attach = start_evidence};
-
-	atq_shmem_reserve(&part);
+	atq_shmem_reserve(NULL, 0, start_evidence);
 }
 
 /* In the postmaster; the file takes the place of shared memory. */

@@ -19,7 +19,6 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
-#include "storage/shmem.h"
 #include "utils/timestamp.h"
 
 #include "base/guc.h"
@@ -28,7 +27,6 @@
 
 AtqShared  *atq_shared = NULL;
 
-static Size shared_size(void);
 static void attach_shared(void *memory, LWLock *lock, bool fresh);
 static int	find_lane(Oid database, Oid role);
 static int	add_lane(Oid database, Oid role);
@@ -46,20 +44,10 @@ static void set_slot_latch(AtqSlot *slot);
 void
 atq_lane_init(void)
 {
-	static const AtqShmem part = {
-		.name = "asynctasq lanes",
-		.size = shared_size,
-		.attach = attach_shared
-	};
-
-	atq_shmem_reserve(&part);
-}
-
-static Size
-shared_size(void)
-{
-	return add_size(offsetof(AtqShared, slots),
-					mul_size(atq_max_workers + 1, sizeof(AtqSlot)));
+	atq_shmem_reserve("asynctasq lanes",
+					  offsetof(AtqShared, slots) +
+					  (atq_max_workers + 1) * sizeof(AtqSlot),
+					  attach_shared);
 }
 
 static void

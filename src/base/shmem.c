@@ -3,8 +3,8 @@
  * shmem.c
  *	  Making the shared memory of other files.
  *
- * The server calls one hook when it adds up the sizes, which may depend on
- * settings of any library, and another one when the memory is there.
+ * The server calls one hook when it adds up the sizes, after all libraries are
+ * loaded, and another one when the memory is there.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +18,14 @@
 
 #define MAX_PARTS		8
 
-static const AtqShmem *parts[MAX_PARTS];
+typedef struct Part
+{
+	const char *name;
+	Size		bytes;
+	AtqShmemAttacher attach;
+} Part;
+
+static Part parts[MAX_PARTS];
 static int	nparts = 0;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
@@ -26,10 +33,10 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
 static void request_all(void);
 static void start_all(void);
-static void start_part(const AtqShmem *part);
+static void start_part(const Part *part);
 
 void
-atq_shmem_reserve(const AtqShmem *part)
+atq_shmem_reserve(const char *name, Size bytes, AtqShmemAttacher attach)
 {
 	if (nparts == 0)
 	{
@@ -39,7 +46,9 @@ atq_shmem_reserve(const AtqShmem *part)
 		shmem_startup_hook = start_all;
 	}
 	Assert(nparts < MAX_PARTS);
-	parts[nparts++] = part;
+	parts[nparts].name = name;
+	parts[nparts].bytes = bytes;
+	parts[nparts++].attach = attach;
 }
 
 static void
@@ -49,10 +58,10 @@ request_all(void)
 		prev_shmem_request_hook();
 	for (int i = 0; i < nparts; i++)
 	{
-		if (parts[i]->size == NULL)
+		if (parts[i].bytes == 0)
 			continue;
-		RequestAddinShmemSpace(parts[i]->size());
-		RequestNamedLWLockTranche(parts[i]->name, 1);
+		RequestAddinShmemSpace(parts[i].bytes);
+		RequestNamedLWLockTranche(parts[i].name, 1);
 	}
 }
 
@@ -63,23 +72,23 @@ start_all(void)
 		prev_shmem_startup_hook();
 	for (int i = 0; i < nparts; i++)
 	{
-		if (parts[i]->size == NULL)
-			parts[i]->attach(NULL, NULL, false);
+		if (parts[i].bytes == 0)
+			parts[i].attach(NULL, NULL, false);
 		else
-			start_part(parts[i]);
+			start_part(&parts[i]);
 	}
 }
 
 static void
-start_part(const AtqShmem *part)
+start_part(const Part *part)
 {
 	bool		found;
 	void	   *memory;
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	memory = ShmemInitStruct(part->name, part->size(), &found);
+	memory = ShmemInitStruct(part->name, part->bytes, &found);
 	if (!found)
-		memset(memory, 0, part->size());
+		memset(memory, 0, part->bytes);
 	part->attach(memory, &GetNamedLWLockTranche(part->name)->lock, !found);
 	LWLockRelease(AddinShmemInitLock);
 }

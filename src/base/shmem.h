@@ -11,22 +11,17 @@
 #include "storage/lwlock.h"
 
 /*
- * What one file keeps in shared memory.  At server start, and again after each
- * crash, attach is called with size() bytes and with a lock of that name; both
- * are new, and the memory is zero, if fresh is true.  Without a size, attach
- * is called with neither, outside of any lock.
+ * Called at server start, and again after each crash: memory and lock are new,
+ * and the memory is zero, if fresh is true.
  */
-typedef struct AtqShmem
-{
-	const char *name;
-	Size		(*size) (void);
-	void		(*attach) (void *memory, LWLock *lock, bool fresh);
-} AtqShmem;
+typedef void (*AtqShmemAttacher) (void *memory, LWLock *lock, bool fresh);
 
 /*
- * Reserves it; from _PG_init only.  The struct is kept, and attached in the
- * order of these calls.
+ * Reserves memory and a lock of that name for what one file shares; from
+ * _PG_init only.  They are attached in the order of these calls.  For zero
+ * bytes attach is called with neither, outside of any lock.
  */
-extern void atq_shmem_reserve(const AtqShmem *part);
+extern void atq_shmem_reserve(const char *name, Size bytes,
+							  AtqShmemAttacher attach);
 
 #endif							/* ATQ_BASE_SHMEM_H */

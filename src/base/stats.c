@@ -26,7 +26,6 @@ typedef struct AtqStats
 
 static AtqStats *stats = NULL;
 
-static Size stats_size(void);
 static void attach_stats(void *memory, LWLock *lock, bool fresh);
 static void init_entries(AtqStat *entries);
 static AtqStat *find_or_add(AtqStat *entries, Oid database, int32 queue_id,
@@ -42,19 +41,7 @@ static void forget(AtqStat *entries, Oid database);
 void
 atq_stats_init(void)
 {
-	static const AtqShmem part = {
-		.name = "asynctasq stats",
-		.size = stats_size,
-		.attach = attach_stats
-	};
-
-	atq_shmem_reserve(&part);
-}
-
-static Size
-stats_size(void)
-{
-	return sizeof(AtqStats);
+	atq_shmem_reserve("asynctasq stats", sizeof(AtqStats), attach_stats);
 }
 
 static void

@@ -29,7 +29,6 @@ typedef struct PoolStats
 
 static PoolStats *stats = NULL;
 
-static Size stats_size(void);
 static void attach_stats(void *memory, LWLock *lock, bool fresh);
 static bool read_entry(AtqPoolStat *entry, AtqPoolStat *copy);
 static void put_row(ReturnSetInfo *rsinfo, const AtqPoolStat *stat);
@@ -37,19 +36,7 @@ static void put_row(ReturnSetInfo *rsinfo, const AtqPoolStat *stat);
 void
 atq_poolstat_init(void)
 {
-	static const AtqShmem part = {
-		.name = "asynctasq pools",
-		.size = stats_size,
-		.attach = attach_stats
-	};
-
-	atq_shmem_reserve(&part);
-}
-
-static Size
-stats_size(void)
-{
-	return sizeof(PoolStats);
+	atq_shmem_reserve("asynctasq pools", sizeof(PoolStats), attach_stats);
 }
 
 static void
