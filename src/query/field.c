@@ -39,12 +39,6 @@
 /* Farther than this no name is near. */
 #define MAX_DISTANCE	3
 
-/* For the error context of reading a value. */
-typedef struct ValueContext
-{
-	const char *field;
-} ValueContext;
-
 static bool is_partition_copy(const ForeignKeyCacheInfo *key);
 static bool is_validated(Oid constraint);
 static char *forward_name(Relation rel, const ForeignKeyCacheInfo *key);
@@ -466,12 +460,11 @@ Datum
 atq_field_value(const JsonbValue *json, Oid type, int32 typmod,
 				const char *field, bool *isnull)
 {
-	ValueContext context = {field};
 	ErrorContextCallback callback;
 	Datum		value;
 
 	callback.callback = report_value;
-	callback.arg = &context;
+	callback.arg = unconstify(char *, field);
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 	value = read_value(json, type, typmod, isnull);
@@ -511,9 +504,7 @@ atq_field_array(const JsonbValue *json, Oid element_type, const char *field)
 static void
 report_value(void *arg)
 {
-	ValueContext *context = arg;
-
-	errcontext("value of field \"%s\"", context->field);
+	errcontext("value of field \"%s\"", (const char *) arg);
 }
 
 static Datum
