@@ -122,22 +122,17 @@ clean_tables(void)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {TIMESTAMPTZOID};
 	Datum		values[1];
-	AtqSpi		spi;
-	bool		emptied;
 
 	values[0] = TimestampTzGetDatum(GetCurrentTimestamp() -
 									atq_result_retention_s * USECS_PER_SEC);
-	atq_spi_begin(&spi);
-	emptied = atq_spi_run(&plan,
-						  "WITH old AS (DELETE FROM asynctasq.result "
-						  "WHERE finished_at OPERATOR(pg_catalog.<) $1) "
-						  "SELECT FROM asynctasq.queue "
-						  "WHERE NOT durable AND NOT EXISTS ("
-						  "SELECT FROM asynctasq.crash_mark WHERE "
-						  "queue_id OPERATOR(pg_catalog.=) queue.id)",
-						  1, types, values, NULL, SPI_OK_SELECT) > 0;
-	atq_spi_end(&spi);
-	return emptied;
+	return atq_spi_execute(&plan,
+						   "WITH old AS (DELETE FROM asynctasq.result "
+						   "WHERE finished_at OPERATOR(pg_catalog.<) $1) "
+						   "SELECT FROM asynctasq.queue "
+						   "WHERE NOT durable AND NOT EXISTS ("
+						   "SELECT FROM asynctasq.crash_mark WHERE "
+						   "queue_id OPERATOR(pg_catalog.=) queue.id)",
+						   1, types, values, NULL, SPI_OK_SELECT) > 0;
 }
 
 static void

@@ -130,14 +130,11 @@ static bool
 any_tasks(void)
 {
 	static SPIPlanPtr plan = NULL;
-	AtqSpi		spi;
 	bool		found;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	atq_spi_begin(&spi);
-	found = atq_spi_run(&plan, "SELECT FROM asynctasq.task LIMIT 1",
-						0, NULL, NULL, NULL, SPI_OK_SELECT) > 0;
-	atq_spi_end(&spi);
+	found = atq_spi_execute(&plan, "SELECT FROM asynctasq.task LIMIT 1",
+							0, NULL, NULL, NULL, SPI_OK_SELECT) > 0;
 	PopActiveSnapshot();
 	return found;
 }
@@ -148,22 +145,19 @@ write_home(bool here)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {OIDOID, INT8OID, INT4OID, BOOLOID};
 	Datum		values[4];
-	AtqSpi		spi;
 
 	values[0] = ObjectIdGetDatum(MyDatabaseId);
 	values[1] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[2] = Int32GetDatum(ATQ_SERVER_MAJOR);
 	values[3] = BoolGetDatum(here);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	atq_spi_begin(&spi);
-	atq_spi_run(&plan,
-				"INSERT INTO asynctasq.home "
-				"(database, system_identifier, version, here) "
-				"VALUES ($1, $2, $3, $4) "
-				"ON CONFLICT (database, system_identifier) DO UPDATE SET "
-				"version = EXCLUDED.version, here = EXCLUDED.here",
-				4, types, values, NULL, SPI_OK_INSERT);
-	atq_spi_end(&spi);
+	atq_spi_execute(&plan,
+					"INSERT INTO asynctasq.home "
+					"(database, system_identifier, version, here) "
+					"VALUES ($1, $2, $3, $4) "
+					"ON CONFLICT (database, system_identifier) DO UPDATE SET "
+					"version = EXCLUDED.version, here = EXCLUDED.here",
+					4, types, values, NULL, SPI_OK_INSERT);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 }

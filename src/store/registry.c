@@ -490,7 +490,6 @@ atq_queue_made(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	AtqCacheRow row;
 	Datum		value;
-	AtqSpi		spi;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -499,12 +498,10 @@ atq_queue_made(PG_FUNCTION_ARGS)
 	row.tuple = trigger->tg_trigtuple;
 	row.desc = RelationGetDescr(trigger->tg_relation);
 	value = Int32GetDatum(get_int(&row, QUEUE_ID));
-	atq_spi_begin(&spi);
-	atq_spi_run(&plan,
-				"INSERT INTO asynctasq.crash_mark (queue_id) VALUES ($1) "
-				"ON CONFLICT DO NOTHING",
-				1, types, &value, NULL, SPI_OK_INSERT);
-	atq_spi_end(&spi);
+	atq_spi_execute(&plan,
+					"INSERT INTO asynctasq.crash_mark (queue_id) VALUES ($1) "
+					"ON CONFLICT DO NOTHING",
+					1, types, &value, NULL, SPI_OK_INSERT);
 	PG_RETURN_POINTER(NULL);
 }
 
@@ -620,19 +617,16 @@ atq_registry_queue_ensure(Oid owner, const char *name)
 	static Oid	types[] = {OIDOID, TEXTOID};
 	AtqQueue   *queue = atq_registry_queue_named(owner, name);
 	Datum		values[2];
-	AtqSpi		spi;
 
 	if (queue != NULL)
 		return queue;
 	values[0] = ObjectIdGetDatum(owner);
 	values[1] = CStringGetTextDatum(name);
-	atq_spi_begin(&spi);
-	atq_spi_run(&plan,
-				"INSERT INTO asynctasq.queue (owner, name) "
-				"VALUES ($1::pg_catalog.regrole, $2) "
-				"ON CONFLICT DO NOTHING",
-				2, types, values, NULL, SPI_OK_INSERT);
-	atq_spi_end(&spi);
+	atq_spi_execute(&plan,
+					"INSERT INTO asynctasq.queue (owner, name) "
+					"VALUES ($1::pg_catalog.regrole, $2) "
+					"ON CONFLICT DO NOTHING",
+					2, types, values, NULL, SPI_OK_INSERT);
 	CommandCounterIncrement();
 	cache_stale = true;
 	queue = atq_registry_queue_named(owner, name);

@@ -671,20 +671,16 @@ atq_storage_postpone(int64 id, int attempt, TimestampTz run_at)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {INT8OID, INT4OID, TIMESTAMPTZOID};
 	Datum		values[3];
-	AtqSpi		spi;
-	uint64		n;
 
 	values[0] = Int64GetDatum(id);
 	values[1] = Int32GetDatum(attempt);
 	values[2] = TimestampTzGetDatum(run_at);
-	atq_spi_begin(&spi);
-	n = atq_spi_run(&plan,
-					"UPDATE asynctasq.task SET attempt = $2, run_at = $3 "
-					"WHERE id OPERATOR(pg_catalog.=) $1 "
-					"AND attempt OPERATOR(pg_catalog.<) $2",
-					3, types, values, NULL, SPI_OK_UPDATE);
-	atq_spi_end(&spi);
-	return n > 0;
+	return atq_spi_execute(&plan,
+						   "UPDATE asynctasq.task "
+						   "SET attempt = $2, run_at = $3 "
+						   "WHERE id OPERATOR(pg_catalog.=) $1 "
+						   "AND attempt OPERATOR(pg_catalog.<) $2",
+						   3, types, values, NULL, SPI_OK_UPDATE) > 0;
 }
 
 bool
@@ -695,29 +691,24 @@ atq_storage_bury(int64 id, int attempt, TimestampTz started_at,
 	static Oid	types[] = {INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 	JSONBOID};
 	Datum		values[5];
-	AtqSpi		spi;
-	uint64		n;
 
 	values[0] = Int64GetDatum(id);
 	values[1] = Int32GetDatum(attempt);
 	values[2] = TimestampTzGetDatum(started_at);
 	values[3] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[4] = JsonbPGetDatum(error);
-	atq_spi_begin(&spi);
-	n = atq_spi_run(&plan,
-					"WITH dead AS (DELETE FROM asynctasq.task "
-					"WHERE id OPERATOR(pg_catalog.=) $1 "
-					"AND attempt OPERATOR(pg_catalog.<) $2 RETURNING *) "
-					"INSERT INTO asynctasq.dead_letter (id, queue_id, "
-					"priority, attempt, task, args, max_attempts, "
-					"retry_delay, timeout, correlation_id, dispatched_at, "
-					"started_at, failed_at, error) "
-					"SELECT id, queue_id, priority, $2, task, args, "
-					"max_attempts, retry_delay, timeout, "
-					"correlation_id, dispatched_at, $3, $4, $5 FROM dead",
-					5, types, values, NULL, SPI_OK_INSERT);
-	atq_spi_end(&spi);
-	return n > 0;
+	return atq_spi_execute(&plan,
+						   "WITH dead AS (DELETE FROM asynctasq.task "
+						   "WHERE id OPERATOR(pg_catalog.=) $1 "
+						   "AND attempt OPERATOR(pg_catalog.<) $2 RETURNING *) "
+						   "INSERT INTO asynctasq.dead_letter (id, queue_id, "
+						   "priority, attempt, task, args, max_attempts, "
+						   "retry_delay, timeout, correlation_id, "
+						   "dispatched_at, started_at, failed_at, error) "
+						   "SELECT id, queue_id, priority, $2, task, args, "
+						   "max_attempts, retry_delay, timeout, correlation_id, "
+						   "dispatched_at, $3, $4, $5 FROM dead",
+						   5, types, values, NULL, SPI_OK_INSERT) > 0;
 }
 
 void
@@ -731,7 +722,6 @@ atq_storage_keep(const AtqTask *task, const char *status, int attempt,
 	TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID, JSONBOID};
 	char		nulls[lengthof(types)];
 	Datum		values[lengthof(types)] = {0};
-	AtqSpi		spi;
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(task->id);
@@ -757,15 +747,14 @@ atq_storage_keep(const AtqTask *task, const char *status, int attempt,
 	values[13] = JsonbPGetDatum(error);
 	if (error == NULL)
 		nulls[13] = 'n';
-	atq_spi_begin(&spi);
-	atq_spi_run(&plan,
-				"INSERT INTO asynctasq.result (id, queue_id, priority, "
-				"attempt, max_attempts, status, task, args, correlation_id, "
-				"dispatched_at, started_at, finished_at, result, error) "
-				"VALUES ($1, $2, $3, $4, $5, $6, $7, $8::asynctasq.msgpack, $9, $10, $11, $12, "
-				"$13, $14)",
-				lengthof(types), types, values, nulls, SPI_OK_INSERT);
-	atq_spi_end(&spi);
+	atq_spi_execute(&plan,
+					"INSERT INTO asynctasq.result (id, queue_id, priority, "
+					"attempt, max_attempts, status, task, args, "
+					"correlation_id, dispatched_at, started_at, finished_at, "
+					"result, error) "
+					"VALUES ($1, $2, $3, $4, $5, $6, $7, "
+					"$8::asynctasq.msgpack, $9, $10, $11, $12, $13, $14)",
+					lengthof(types), types, values, nulls, SPI_OK_INSERT);
 }
 
 void
@@ -819,4 +808,17 @@ atq_spi_run(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types,
 		elog(ERROR, "SPI_execute_plan returned %s",
 			 SPI_result_code_string(code));
 	return SPI_processed;
+}
+
+uint64
+atq_spi_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types,
+				Datum *values, const char *nulls, int expected)
+{
+	AtqSpi		spi;
+	uint64		n;
+
+	atq_spi_begin(&spi);
+	n = atq_spi_run(plan, sql, nargs, types, values, nulls, expected);
+	atq_spi_end(&spi);
+	return n;
 }

@@ -166,4 +166,9 @@ extern uint64 atq_spi_run(SPIPlanPtr *plan, const char *sql, int nargs,
 						  Oid *types, Datum *values, const char *nulls,
 						  int expected);
 
+/* The same by itself, for a statement whose rows nobody reads. */
+extern uint64 atq_spi_execute(SPIPlanPtr *plan, const char *sql, int nargs,
+							  Oid *types, Datum *values, const char *nulls,
+							  int expected);
+
 #endif							/* ATQ_STORE_STORAGE_H */

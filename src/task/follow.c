@@ -149,22 +149,20 @@ replace_signature(const char *old, const char *new)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {TEXTOID, TEXTOID};
 	Datum		values[2];
-	AtqSpi		spi;
 
 	values[0] = CStringGetTextDatum(old);
 	values[1] = CStringGetTextDatum(new);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	atq_spi_begin(&spi);
-	atq_spi_run(&plan,
-				"UPDATE asynctasq.handler SET "
-				"function = CASE function WHEN $1 THEN $2 ELSE function END, "
-				"should_retry = CASE should_retry WHEN $1 THEN $2 "
-				"ELSE should_retry END, "
-				"on_failure = CASE on_failure WHEN $1 THEN $2 "
-				"ELSE on_failure END "
-				"WHERE $1 OPERATOR(pg_catalog.=) ANY (ARRAY[function, "
-				"should_retry, on_failure])",
-				2, types, values, NULL, SPI_OK_UPDATE);
-	atq_spi_end(&spi);
+	atq_spi_execute(&plan,
+					"UPDATE asynctasq.handler SET "
+					"function = CASE function WHEN $1 THEN $2 "
+					"ELSE function END, "
+					"should_retry = CASE should_retry WHEN $1 THEN $2 "
+					"ELSE should_retry END, "
+					"on_failure = CASE on_failure WHEN $1 THEN $2 "
+					"ELSE on_failure END "
+					"WHERE $1 OPERATOR(pg_catalog.=) ANY (ARRAY[function, "
+					"should_retry, on_failure])",
+					2, types, values, NULL, SPI_OK_UPDATE);
 	PopActiveSnapshot();
 }

@@ -50,7 +50,6 @@ atq_sql_create_queue(PG_FUNCTION_ARGS)
 	Datum		values[4];
 	char		nulls[4] = {' ', ' ', ' ', ' '};
 	char	   *name;
-	AtqSpi		spi;
 	uint64		n;
 
 	PreventCommandIfReadOnly("create_queue()");
@@ -68,14 +67,12 @@ atq_sql_create_queue(PG_FUNCTION_ARGS)
 	values[3] = PG_GETARG_DATUM(2);
 	if (PG_ARGISNULL(2))
 		nulls[3] = 'n';
-	atq_spi_begin(&spi);
-	n = atq_spi_run(&plan,
-					"INSERT INTO asynctasq.queue "
-					"(owner, name, durable, max_concurrency) "
-					"VALUES ($1::pg_catalog.regrole, $2, $3, $4) "
-					"ON CONFLICT DO NOTHING",
-					4, types, values, nulls, SPI_OK_INSERT);
-	atq_spi_end(&spi);
+	n = atq_spi_execute(&plan,
+						"INSERT INTO asynctasq.queue "
+						"(owner, name, durable, max_concurrency) "
+						"VALUES ($1::pg_catalog.regrole, $2, $3, $4) "
+						"ON CONFLICT DO NOTHING",
+						4, types, values, nulls, SPI_OK_INSERT);
 	if (n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -109,17 +106,14 @@ set_paused(const char *name, bool paused)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {INT4OID, BOOLOID};
 	Datum		values[2];
-	AtqSpi		spi;
 	uint64		n;
 
 	values[0] = Int32GetDatum(find_queue(name));
 	values[1] = BoolGetDatum(paused);
-	atq_spi_begin(&spi);
-	n = atq_spi_run(&plan,
-					"UPDATE asynctasq.queue SET paused = $2 "
-					"WHERE id OPERATOR(pg_catalog.=) $1",
-					2, types, values, NULL, SPI_OK_UPDATE);
-	atq_spi_end(&spi);
+	n = atq_spi_execute(&plan,
+						"UPDATE asynctasq.queue SET paused = $2 "
+						"WHERE id OPERATOR(pg_catalog.=) $1",
+						2, types, values, NULL, SPI_OK_UPDATE);
 	if (n == 0)
 		miss_queue(name);
 }

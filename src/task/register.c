@@ -86,7 +86,8 @@ static void check_size(const char *what, int size);
 static void write_handler(const char *name, Datum *values, const char *nulls);
 static Oid	get_handler_role(const char *name);
 static void deny_handler(const char *name, Oid role) atq_noreturn;
-static Oid	get_grantee(FunctionCallInfo fcinfo, char **name);
+static void change_grant(FunctionCallInfo fcinfo, SPIPlanPtr *plan,
+						 const char *sql, int expected);
 static char *check_relation(AtqModel *model);
 static void check_select(Oid relid);
 static void check_key(Relation rel, AtqModel *model);
@@ -276,35 +277,32 @@ write_handler(const char *name, Datum *values, const char *nulls)
 	static Oid	types[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, INTERVALOID,
 		TEXTOID, INTERVALOID, INT4OID, TEXTOID, TEXTOID, BOOLOID, INT4OID,
 	INT4OID, OIDOID, TEXTOID, OIDOID};
-	AtqSpi		spi;
 	uint64		n;
 
 	StaticAssertStmt(lengthof(types) == HANDLER_NARGS + 1,
 					 "one type for each argument, and the caller");
-	atq_spi_begin(&spi);
-	n = atq_spi_run(&plan,
-					"INSERT INTO asynctasq.handler AS h (name, function, "
-					"queue, max_attempts, retry_delay, retry_strategy, "
-					"timeout, priority, should_retry, on_failure, "
-					"keep_result, group_size, batch_size, role, lock) "
-					"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-					"$12, $13, $14::pg_catalog.regrole, $15) "
-					"ON CONFLICT (name) DO UPDATE SET "
-					"function = EXCLUDED.function, queue = EXCLUDED.queue, "
-					"max_attempts = EXCLUDED.max_attempts, "
-					"retry_delay = EXCLUDED.retry_delay, "
-					"retry_strategy = EXCLUDED.retry_strategy, "
-					"timeout = EXCLUDED.timeout, "
-					"priority = EXCLUDED.priority, "
-					"should_retry = EXCLUDED.should_retry, "
-					"on_failure = EXCLUDED.on_failure, "
-					"keep_result = EXCLUDED.keep_result, "
-					"group_size = EXCLUDED.group_size, "
-					"batch_size = EXCLUDED.batch_size, "
-					"role = EXCLUDED.role, lock = EXCLUDED.lock "
-					"WHERE pg_catalog.pg_has_role($16, h.role, 'USAGE')",
-					lengthof(types), types, values, nulls, SPI_OK_INSERT);
-	atq_spi_end(&spi);
+	n = atq_spi_execute(&plan,
+						"INSERT INTO asynctasq.handler AS h (name, function, "
+						"queue, max_attempts, retry_delay, retry_strategy, "
+						"timeout, priority, should_retry, on_failure, "
+						"keep_result, group_size, batch_size, role, lock) "
+						"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+						"$12, $13, $14::pg_catalog.regrole, $15) "
+						"ON CONFLICT (name) DO UPDATE SET "
+						"function = EXCLUDED.function, queue = EXCLUDED.queue, "
+						"max_attempts = EXCLUDED.max_attempts, "
+						"retry_delay = EXCLUDED.retry_delay, "
+						"retry_strategy = EXCLUDED.retry_strategy, "
+						"timeout = EXCLUDED.timeout, "
+						"priority = EXCLUDED.priority, "
+						"should_retry = EXCLUDED.should_retry, "
+						"on_failure = EXCLUDED.on_failure, "
+						"keep_result = EXCLUDED.keep_result, "
+						"group_size = EXCLUDED.group_size, "
+						"batch_size = EXCLUDED.batch_size, "
+						"role = EXCLUDED.role, lock = EXCLUDED.lock "
+						"WHERE pg_catalog.pg_has_role($16, h.role, 'USAGE')",
+						lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	if (n == 0)
 		deny_handler(name, get_handler_role(name));
 }
@@ -318,20 +316,17 @@ atq_sql_unregister_handler(PG_FUNCTION_ARGS)
 	static Oid	types[] = {TEXTOID, OIDOID};
 	Datum		values[2];
 	char	   *name;
-	AtqSpi		spi;
 	uint64		n;
 
 	PreventCommandIfReadOnly("unregister_handler()");
 	name = atq_text_arg(fcinfo, 0, "name");
 	values[0] = PG_GETARG_DATUM(0);
 	values[1] = ObjectIdGetDatum(GetUserId());
-	atq_spi_begin(&spi);
-	n = atq_spi_run(&plan,
-					"DELETE FROM asynctasq.handler "
-					"WHERE name OPERATOR(pg_catalog.=) $1 "
-					"AND pg_catalog.pg_has_role($2, role, 'USAGE')",
-					2, types, values, NULL, SPI_OK_DELETE);
-	atq_spi_end(&spi);
+	n = atq_spi_execute(&plan,
+						"DELETE FROM asynctasq.handler "
+						"WHERE name OPERATOR(pg_catalog.=) $1 "
+						"AND pg_catalog.pg_has_role($2, role, 'USAGE')",
+						2, types, values, NULL, SPI_OK_DELETE);
 	if (n == 0)
 		deny_handler(name, get_handler_role(name));
 	PG_RETURN_VOID();
@@ -369,22 +364,12 @@ Datum
 atq_sql_grant_dispatch(PG_FUNCTION_ARGS)
 {
 	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {TEXTOID, OIDOID};
-	Datum		values[2];
-	char	   *name;
-	Oid			grantee;
-	AtqSpi		spi;
 
 	PreventCommandIfReadOnly("grant_dispatch()");
-	grantee = get_grantee(fcinfo, &name);
-	values[0] = CStringGetTextDatum(name);
-	values[1] = ObjectIdGetDatum(grantee);
-	atq_spi_begin(&spi);
-	atq_spi_run(&plan,
-				"INSERT INTO asynctasq.handler_grant (handler, role) "
-				"VALUES ($1, $2::pg_catalog.regrole) ON CONFLICT DO NOTHING",
-				2, types, values, NULL, SPI_OK_INSERT);
-	atq_spi_end(&spi);
+	change_grant(fcinfo, &plan,
+				 "INSERT INTO asynctasq.handler_grant (handler, role) "
+				 "VALUES ($1, $2::pg_catalog.regrole) ON CONFLICT DO NOTHING",
+				 SPI_OK_INSERT);
 	PG_RETURN_VOID();
 }
 
@@ -394,44 +379,39 @@ Datum
 atq_sql_revoke_dispatch(PG_FUNCTION_ARGS)
 {
 	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {TEXTOID, OIDOID};
-	Datum		values[2];
-	char	   *name;
-	Oid			grantee;
-	AtqSpi		spi;
 
 	PreventCommandIfReadOnly("revoke_dispatch()");
-	grantee = get_grantee(fcinfo, &name);
-	values[0] = CStringGetTextDatum(name);
-	values[1] = ObjectIdGetDatum(grantee);
-	atq_spi_begin(&spi);
-	atq_spi_run(&plan,
-				"DELETE FROM asynctasq.handler_grant "
-				"WHERE handler OPERATOR(pg_catalog.=) $1 "
-				"AND role OPERATOR(pg_catalog.=) $2",
-				2, types, values, NULL, SPI_OK_DELETE);
-	atq_spi_end(&spi);
+	change_grant(fcinfo, &plan,
+				 "DELETE FROM asynctasq.handler_grant "
+				 "WHERE handler OPERATOR(pg_catalog.=) $1 "
+				 "AND role OPERATOR(pg_catalog.=) $2",
+				 SPI_OK_DELETE);
 	PG_RETURN_VOID();
 }
 
 /*
- * Reads handler and role, checks that the caller may grant; InvalidOid is
- * PUBLIC, which no role can be named.
+ * Runs a statement with handler and role, after the check that the caller may
+ * grant; InvalidOid is PUBLIC, which no role can be named.
  */
-static Oid
-get_grantee(FunctionCallInfo fcinfo, char **name)
+static void
+change_grant(FunctionCallInfo fcinfo, SPIPlanPtr *plan, const char *sql,
+			 int expected)
 {
+	static Oid	types[] = {TEXTOID, OIDOID};
+	char	   *name = atq_text_arg(fcinfo, 0, "handler");
+	Datum		values[2];
 	Oid			owner;
 	char	   *role;
 
-	*name = atq_text_arg(fcinfo, 0, "handler");
 	atq_require_arg(fcinfo, 1, "role");
-	owner = get_handler_role(*name);
+	owner = get_handler_role(name);
 	if (!has_privs_of_role(GetUserId(), owner))
-		deny_handler(*name, owner);
+		deny_handler(name, owner);
 	role = NameStr(*PG_GETARG_NAME(1));
-	return strcmp(role, "public") == 0 ? InvalidOid :
-		get_role_oid(role, false);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(strcmp(role, "public") == 0 ? InvalidOid :
+								 get_role_oid(role, false));
+	atq_spi_execute(plan, sql, lengthof(types), types, values, NULL, expected);
 }
 
 PG_FUNCTION_INFO_V1(atq_sql_register_model);
@@ -446,7 +426,6 @@ atq_sql_register_model(PG_FUNCTION_ARGS)
 	char		nulls[lengthof(types)];
 	AtqModel	model = {0};
 	char	   *on_missing;
-	AtqSpi		spi;
 	uint64		n;
 
 	PreventCommandIfReadOnly("register_model()");
@@ -482,20 +461,18 @@ atq_sql_register_model(PG_FUNCTION_ARGS)
 		(void) atq_server_find(server, GetUserId());
 		values[7] = CStringGetTextDatum(server);
 	}
-	atq_spi_begin(&spi);
-	n = atq_spi_run(&plan,
-					"INSERT INTO asynctasq.model AS m (orm, class, owner, "
-					"relation, relation_name, key, on_missing, server) "
-					"VALUES ($1, $2, $3::pg_catalog.regrole, "
-					"$4::pg_catalog.regclass, $5, $6, $7, $8) "
-					"ON CONFLICT (orm, class) DO UPDATE SET "
-					"owner = EXCLUDED.owner, relation = EXCLUDED.relation, "
-					"relation_name = EXCLUDED.relation_name, "
-					"key = EXCLUDED.key, on_missing = EXCLUDED.on_missing, "
-					"server = EXCLUDED.server "
-					"WHERE pg_catalog.pg_has_role($3, m.owner, 'USAGE')",
-					lengthof(types), types, values, nulls, SPI_OK_INSERT);
-	atq_spi_end(&spi);
+	n = atq_spi_execute(&plan,
+						"INSERT INTO asynctasq.model AS m (orm, class, owner, "
+						"relation, relation_name, key, on_missing, server) "
+						"VALUES ($1, $2, $3::pg_catalog.regrole, "
+						"$4::pg_catalog.regclass, $5, $6, $7, $8) "
+						"ON CONFLICT (orm, class) DO UPDATE SET "
+						"owner = EXCLUDED.owner, relation = EXCLUDED.relation, "
+						"relation_name = EXCLUDED.relation_name, "
+						"key = EXCLUDED.key, on_missing = EXCLUDED.on_missing, "
+						"server = EXCLUDED.server "
+						"WHERE pg_catalog.pg_has_role($3, m.owner, 'USAGE')",
+						lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	if (n == 0)
 		deny_model(model.orm, model.class_name);
 	PG_RETURN_VOID();
@@ -597,7 +574,6 @@ atq_sql_unregister_model(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	char	   *class_name;
 	char	   *orm;
-	AtqSpi		spi;
 	uint64		n;
 
 	PreventCommandIfReadOnly("unregister_model()");
@@ -607,14 +583,12 @@ atq_sql_unregister_model(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(orm);
 	values[1] = PG_GETARG_DATUM(0);
 	values[2] = ObjectIdGetDatum(GetUserId());
-	atq_spi_begin(&spi);
-	n = atq_spi_run(&plan,
-					"DELETE FROM asynctasq.model "
-					"WHERE orm OPERATOR(pg_catalog.=) $1 "
-					"AND class OPERATOR(pg_catalog.=) $2 "
-					"AND pg_catalog.pg_has_role($3, owner, 'USAGE')",
-					3, types, values, NULL, SPI_OK_DELETE);
-	atq_spi_end(&spi);
+	n = atq_spi_execute(&plan,
+						"DELETE FROM asynctasq.model "
+						"WHERE orm OPERATOR(pg_catalog.=) $1 "
+						"AND class OPERATOR(pg_catalog.=) $2 "
+						"AND pg_catalog.pg_has_role($3, owner, 'USAGE')",
+						3, types, values, NULL, SPI_OK_DELETE);
 	if (n == 0)
 		deny_model(orm, class_name);
 	PG_RETURN_VOID();
