@@ -127,7 +127,8 @@ $node->stop('immediate');
 unlink $file;
 $node->start;
 
-# Changed under the running server: removed, then cut.
+# Changed under the running server: removed, then cut.  Whatever looks at it first
+# crashes, the scanner or who dispatches: the first task may be lost or not.
 unlink $file;
 counts_crash('removed meanwhile');
 $node->restart;
@@ -137,7 +138,7 @@ my $cut = q{SELECT asynctasq.dispatch('work', asynctasq.args('what', 'cut', 'kil
 $node->psql('shop', $cut, extra_params => [ '-U', 'app' ]);
 wait_for($node, 'shop', 'SELECT true');
 app($node, 'shop', 'app', $cut);
-wait_for($node, 'shop', "SELECT count(*) = 1 FROM app.effects WHERE what = 'cut'");
+wait_for($node, 'shop', "SELECT count(*) > 0 FROM app.effects WHERE what = 'cut'");
 like(slurp_file($node->logfile, $offset), qr/all server processes terminated; reinitializing/,
 	'cut meanwhile: crashes once and recovers');
 counts_crash('cut meanwhile');
