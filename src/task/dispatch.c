@@ -46,6 +46,7 @@ static void fill_task(AtqTask *task, const AtqHandler *handler,
 static char *read_options(FunctionCallInfo fcinfo,
 						  AtqDispatchOptions *options);
 static TimestampTz read_run_at(FunctionCallInfo fcinfo);
+static int64 check_interval(const char *option, const Interval *value);
 
 void
 atq_dispatch_defaults(AtqDispatchOptions *options)
@@ -189,24 +190,26 @@ atq_check_max_attempts(int value)
 TimestampTz
 atq_check_delay(const Interval *value)
 {
-	int64		us = atq_interval_us(value);
+	int64		us = check_interval("delay", value);
 
-	if (us < 0 || us > ATQ_MAX_INTERVAL_US)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("delay must be between 0 and 3650 days")));
 	return us == 0 ? 0 : GetCurrentTimestamp() + us;
 }
 
 int64
 atq_check_retry_delay(const Interval *value)
 {
+	return check_interval("retry_delay", value);
+}
+
+static int64
+check_interval(const char *option, const Interval *value)
+{
 	int64		us = atq_interval_us(value);
 
 	if (us < 0 || us > ATQ_MAX_INTERVAL_US)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("retry_delay must be between 0 and 3650 days")));
+				 errmsg("%s must be between 0 and 3650 days", option)));
 	return us;
 }
 
