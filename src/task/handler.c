@@ -544,17 +544,14 @@ bind_named(Binding *binding, AtqSpan map)
 	count = token.count;
 	for (uint32 i = 0; i < count; i++)
 	{
-		AtqReader	at = reader;
-		AtqSpan		key = atq_msgpack_skip(&reader);
-		AtqSpan		value = atq_msgpack_skip(&reader);
+		AtqReader	start = reader;
+		AtqSpan		value = atq_msgpack_pair(&reader, &token);
 		int			param = -1;
 
-		CHECK_FOR_INTERRUPTS();
-		atq_msgpack_next(&at, &token);
 		if (token.kind == ATQ_TOKEN_STR)
 			param = find_parameter(binding->call, token.v.bytes);
 		if (param < 0)
-			surplus_argument(binding, key);
+			surplus_argument(binding, atq_msgpack_skip(&start));
 		set_span(binding, param, value);
 	}
 }
@@ -652,11 +649,7 @@ takes_whole(const Binding *binding, AtqSpan args)
 	count = token.count;
 	for (uint32 i = 0; i < count; i++)
 	{
-		AtqReader	at = reader;
-
-		(void) atq_msgpack_skip(&reader);
-		(void) atq_msgpack_skip(&reader);
-		atq_msgpack_next(&at, &token);
+		(void) atq_msgpack_pair(&reader, &token);
 		if (token.kind == ATQ_TOKEN_STR &&
 			find_parameter(call, token.v.bytes) == 0)
 			return false;

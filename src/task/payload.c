@@ -112,12 +112,8 @@ visit_map(AtqSpan map, const char *what, PairVisitor visit, void *arg)
 	count = token.count;
 	for (uint32 i = 0; i < count; i++)
 	{
-		AtqReader	at = reader;
-		AtqSpan		key = atq_msgpack_skip(&reader);
-		AtqSpan		value = atq_msgpack_skip(&reader);
+		AtqSpan		value = atq_msgpack_pair(&reader, &token);
 
-		(void) key;
-		atq_msgpack_next(&at, &token);
 		if (token.kind == ATQ_TOKEN_STR)
 			visit(&token, value, arg);
 	}

@@ -241,6 +241,16 @@ atq_msgpack_skip(AtqReader *reader)
 	return span;
 }
 
+AtqSpan
+atq_msgpack_pair(AtqReader *reader, AtqToken *key)
+{
+	AtqReader	ahead = *reader;
+
+	atq_msgpack_next(&ahead, key);
+	(void) atq_msgpack_skip(reader);
+	return atq_msgpack_skip(reader);
+}
+
 /* True for the ext of a set or frozenset. */
 bool
 atq_token_is_set(const AtqToken *token)

@@ -84,6 +84,9 @@ extern void atq_msgpack_next(AtqReader *reader, AtqToken *token);
  */
 extern AtqSpan atq_msgpack_skip(AtqReader *reader);
 
+/* Skips a pair of a map: the key's first token, and the bytes of the value. */
+extern AtqSpan atq_msgpack_pair(AtqReader *reader, AtqToken *key);
+
 /* True when a STR token equals a C string; inline for literals' lengths. */
 static inline bool
 atq_token_is(const AtqToken *token, const char *text)

@@ -280,16 +280,10 @@ find_key(AtqSpan map, AtqSpan key, AtqSpan *value)
 	key = atq_text_export(key.data, key.len);
 	for (pairs = token.count; pairs > 0; pairs--)
 	{
-		AtqReader	ahead = reader;
-		bool		match;
-
-		atq_msgpack_next(&ahead, &token);
-		(void) atq_msgpack_skip(&reader);
-		match = token.kind == ATQ_TOKEN_STR &&
+		*value = atq_msgpack_pair(&reader, &token);
+		if (token.kind == ATQ_TOKEN_STR &&
 			token.v.bytes.len == key.len &&
-			memcmp(token.v.bytes.data, key.data, key.len) == 0;
-		*value = atq_msgpack_skip(&reader);
-		if (match)
+			memcmp(token.v.bytes.data, key.data, key.len) == 0)
 			return true;
 	}
 	return false;
@@ -325,12 +319,9 @@ find_int_key(AtqReader *reader, uint32 pairs, int64 key, AtqSpan *value)
 {
 	for (; pairs > 0; pairs--)
 	{
-		AtqReader	ahead = *reader;
 		AtqToken	token;
 
-		atq_msgpack_next(&ahead, &token);
-		(void) atq_msgpack_skip(reader);
-		*value = atq_msgpack_skip(reader);
+		*value = atq_msgpack_pair(reader, &token);
 		if (token.kind == ATQ_TOKEN_INT && token.v.i == key)
 			return true;
 	}
