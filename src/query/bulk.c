@@ -69,13 +69,7 @@ static uint64 update_batch(Batch *batch, const Bitmapset *set);
 static void begin_statement(AtqStatement *statement, const Batch *batch);
 static void append_source(AtqStatement *statement, const Batch *batch);
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_bulk_create);
-
-Datum
-atq_sql_queryset_bulk_create(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(bulk_create, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_bulk_create, bulk_create);
 
 static Datum
 bulk_create(FunctionCallInfo fcinfo)
@@ -155,13 +149,7 @@ get_batch_size(FunctionCallInfo fcinfo)
 	return PG_GETARG_INT32(CREATE_SIZE);
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_bulk_update);
-
-Datum
-atq_sql_queryset_bulk_update(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(bulk_update, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_bulk_update, bulk_update);
 
 static Datum
 bulk_update(FunctionCallInfo fcinfo)

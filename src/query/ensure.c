@@ -56,13 +56,7 @@ static AtqObject *make_object(const Search *search, JsonbContainer *defaults);
 static Datum make_result(FunctionCallInfo fcinfo, Search *search,
 						 Jsonb *object, bool created);
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_get_or_create);
-
-Datum
-atq_sql_queryset_get_or_create(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(get_or_create, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_get_or_create, get_or_create);
 
 static Datum
 get_or_create(FunctionCallInfo fcinfo)
@@ -74,13 +68,7 @@ get_or_create(FunctionCallInfo fcinfo)
 				  get_defaults(fcinfo, ENSURE_DEFAULTS, "defaults"));
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_update_or_create);
-
-Datum
-atq_sql_queryset_update_or_create(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(update_or_create, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_update_or_create, update_or_create);
 
 /* With nothing to update, what is found is as it was. */
 static Datum

@@ -27,13 +27,7 @@ static List *read_sets(ArrayType *array);
 static void put_answer(ReturnSetInfo *rsinfo, int ord,
 					   const AtqResult *result);
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_gather_lists);
-
-Datum
-atq_sql_queryset_gather_lists(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(gather_lists, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_gather_lists, gather_lists);
 
 static Datum
 gather_lists(PG_FUNCTION_ARGS)

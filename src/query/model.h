@@ -43,4 +43,16 @@ extern void atq_query_model_close(AtqQueryModel *model);
  */
 extern Datum atq_query_call(PGFunction body, FunctionCallInfo fcinfo);
 
+/* Defines such a function. */
+#define ATQ_QUERY_FUNCTION(name, body) \
+PG_FUNCTION_INFO_V1(name); \
+\
+Datum \
+name(PG_FUNCTION_ARGS) \
+{ \
+	return atq_query_call(body, fcinfo); \
+} \
+\
+extern int no_such_variable
+
 #endif							/* ATQ_QUERY_MODEL_H */

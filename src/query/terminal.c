@@ -74,13 +74,7 @@ atq_terminal_set(FunctionCallInfo fcinfo, int arg, bool copy)
 
 /* ---- one row ---- */
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_get);
-
-Datum
-atq_sql_queryset_get(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(get, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_get, get);
 
 /* A second row is enough to know that there are several. */
 static Datum
@@ -111,13 +105,7 @@ get(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(found.row);
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_first);
-
-Datum
-atq_sql_queryset_first(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(first, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_first, first);
 
 static Datum
 first(PG_FUNCTION_ARGS)
@@ -125,13 +113,7 @@ first(PG_FUNCTION_ARGS)
 	return return_first(fcinfo, atq_terminal_set(fcinfo, 0, false), "pk");
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_last);
-
-Datum
-atq_sql_queryset_last(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(last, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_last, last);
 
 static Datum
 last(PG_FUNCTION_ARGS)
@@ -217,13 +199,7 @@ take_found(Jsonb *row, void *arg)
 	return true;
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_count);
-
-Datum
-atq_sql_queryset_count(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(count, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_count, count);
 
 static Datum
 count(PG_FUNCTION_ARGS)
@@ -231,13 +207,7 @@ count(PG_FUNCTION_ARGS)
 	return run_scalar(atq_terminal_set(fcinfo, 0, false), ATQ_QUERY_COUNT);
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_exists);
-
-Datum
-atq_sql_queryset_exists(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(exists, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_exists, exists);
 
 static Datum
 exists(PG_FUNCTION_ARGS)
@@ -253,13 +223,7 @@ run_scalar(const AtqQuerySet *set, AtqQueryPurpose purpose)
 	return atq_query_scalar(atq_query_compile(set, purpose), &isnull);
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_aggregate);
-
-Datum
-atq_sql_queryset_aggregate(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(aggregate, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_aggregate, aggregate);
 
 static Datum
 aggregate(PG_FUNCTION_ARGS)
@@ -276,13 +240,7 @@ aggregate(PG_FUNCTION_ARGS)
 
 /* ---- all rows ---- */
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_list);
-
-Datum
-atq_sql_queryset_list(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(list, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_list, list);
 
 static Datum
 list(PG_FUNCTION_ARGS)
@@ -314,13 +272,7 @@ store_values(const Datum *values, const bool *nulls, void *arg)
 	return true;
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_rows);
-
-Datum
-atq_sql_queryset_rows(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(rows, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_rows, rows);
 
 static Datum
 rows(PG_FUNCTION_ARGS)
@@ -341,13 +293,7 @@ rows(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_in_bulk);
-
-Datum
-atq_sql_queryset_in_bulk(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(in_bulk, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_in_bulk, in_bulk);
 
 static Datum
 in_bulk(PG_FUNCTION_ARGS)
@@ -466,13 +412,7 @@ key_value(const Jsonb *row, const char *name)
 
 /* ---- the statement itself ---- */
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_explain);
-
-Datum
-atq_sql_queryset_explain(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(explain, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_explain, explain);
 
 static Datum
 explain(PG_FUNCTION_ARGS)
@@ -489,13 +429,7 @@ explain(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_sql);
-
-Datum
-atq_sql_queryset_sql(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(sql, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_sql, sql);
 
 static Datum
 sql(PG_FUNCTION_ARGS)

@@ -46,13 +46,7 @@ static Bitmapset *to_update(const AtqQueryModel *model,
 static void refuse_missing(const AtqQueryModel *model,
 						   const AtqObject *object) atq_noreturn;
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_create);
-
-Datum
-atq_sql_queryset_create(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(create, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_create, create);
 
 static Datum
 create(FunctionCallInfo fcinfo)
@@ -69,13 +63,7 @@ create(FunctionCallInfo fcinfo)
 	PG_RETURN_JSONB_P(row);
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_update);
-
-Datum
-atq_sql_queryset_update(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(update, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_update, update);
 
 static Datum
 update(FunctionCallInfo fcinfo)
@@ -93,13 +81,7 @@ update(FunctionCallInfo fcinfo)
 	PG_RETURN_INT64((int64) atq_query_execute(atq_query_update(set, values)));
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_delete);
-
-Datum
-atq_sql_queryset_delete(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(delete, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_delete, delete);
 
 static Datum
 delete(FunctionCallInfo fcinfo)
@@ -111,13 +93,7 @@ delete(FunctionCallInfo fcinfo)
 	PG_RETURN_INT64((int64) atq_query_execute(query));
 }
 
-PG_FUNCTION_INFO_V1(atq_sql_queryset_save);
-
-Datum
-atq_sql_queryset_save(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(save, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_queryset_save, save);
 
 static Datum
 save(FunctionCallInfo fcinfo)

@@ -50,13 +50,7 @@ static void begin_args(Each *each, AtqSpan args, const char *parameter);
 static AtqReader find_names(AtqSpan args);
 static bool dispatch_row(const Datum *values, const bool *nulls, void *arg);
 
-PG_FUNCTION_INFO_V1(atq_sql_dispatch_each);
-
-Datum
-atq_sql_dispatch_each(PG_FUNCTION_ARGS)
-{
-	return atq_query_call(dispatch_each, fcinfo);
-}
+ATQ_QUERY_FUNCTION(atq_sql_dispatch_each, dispatch_each);
 
 static Datum
 dispatch_each(FunctionCallInfo fcinfo)
