@@ -595,6 +595,27 @@ find_in(AtqTable table, AtqTable index, int64 id, AtqCandidate *candidate)
 }
 
 /*
+ * Of a queue ($1), $3 at most of what is due at $2 is made ready: a row for
+ * each that was due, with the id twice where this statement made it ready.
+ */
+#define PROMOTE_DUE(table) \
+	"WITH due AS MATERIALIZED (" \
+	"SELECT id, priority FROM asynctasq." table " " \
+	"WHERE queue_id OPERATOR(pg_catalog.=) $1 " \
+	"AND run_at OPERATOR(pg_catalog.<=) $2 " \
+	"ORDER BY run_at LIMIT $3), " \
+	"promoted AS (" \
+	"UPDATE asynctasq." table " SET run_at = NULL " \
+	"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(" \
+	"SELECT id FROM asynctasq." table " " \
+	"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM due)) " \
+	"AND run_at OPERATOR(pg_catalog.<=) $2 " \
+	"FOR UPDATE SKIP LOCKED)) " \
+	"RETURNING id) " \
+	"SELECT due.priority, due.id, promoted.id FROM due " \
+	"LEFT JOIN promoted ON promoted.id OPERATOR(pg_catalog.=) due.id"
+
+/*
  * All that were due are announced, not only those made ready here: the row
  * locks may have followed a row that another worker has just made ready, and
  * whoever claims it finds it locked and passes it over.
@@ -605,36 +626,7 @@ atq_storage_promote_due(bool durable, int32 queue_id, TimestampTz now,
 {
 	static SPIPlanPtr plans[2] = {NULL, NULL};
 	static const char *const sql[2] = {
-		"WITH due AS MATERIALIZED ("
-		"SELECT id, priority FROM asynctasq.task_unlogged "
-		"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
-		"AND run_at OPERATOR(pg_catalog.<=) $2 "
-		"ORDER BY run_at LIMIT $3), "
-		"promoted AS ("
-		"UPDATE asynctasq.task_unlogged SET run_at = NULL "
-		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY("
-		"SELECT id FROM asynctasq.task_unlogged "
-		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM due)) "
-		"AND run_at OPERATOR(pg_catalog.<=) $2 "
-		"FOR UPDATE SKIP LOCKED)) "
-		"RETURNING id) "
-		"SELECT due.priority, due.id, promoted.id FROM due "
-		"LEFT JOIN promoted ON promoted.id OPERATOR(pg_catalog.=) due.id",
-		"WITH due AS MATERIALIZED ("
-		"SELECT id, priority FROM asynctasq.task_logged "
-		"WHERE queue_id OPERATOR(pg_catalog.=) $1 "
-		"AND run_at OPERATOR(pg_catalog.<=) $2 "
-		"ORDER BY run_at LIMIT $3), "
-		"promoted AS ("
-		"UPDATE asynctasq.task_logged SET run_at = NULL "
-		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY("
-		"SELECT id FROM asynctasq.task_logged "
-		"WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT id FROM due)) "
-		"AND run_at OPERATOR(pg_catalog.<=) $2 "
-		"FOR UPDATE SKIP LOCKED)) "
-		"RETURNING id) "
-		"SELECT due.priority, due.id, promoted.id FROM due "
-		"LEFT JOIN promoted ON promoted.id OPERATOR(pg_catalog.=) due.id"
+		PROMOTE_DUE("task_unlogged"), PROMOTE_DUE("task_logged")
 	};
 	static Oid	types[] = {INT4OID, TIMESTAMPTZOID, INT4OID};
 	Datum		values[3];
