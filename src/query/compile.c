@@ -33,6 +33,7 @@ static AtqQuery *finish(AtqBuild *build, char *sql, const AtqSelect *select);
 static char *tail(AtqBuild *build, AtqScope *scope, const AtqQuerySet *set,
 				  AtqSelect *select, bool ordered);
 static char *group_clause(AtqScope *scope, const AtqQuerySet *set);
+static char *column_list(AtqScope *scope, List *fields);
 static char *order_clause(AtqScope *scope, const AtqQuerySet *set,
 						  AtqSelect *select);
 static char *distinct_clause(AtqScope *scope, const AtqQuerySet *set);
@@ -239,16 +240,24 @@ tail(AtqBuild *build, AtqScope *scope, const AtqQuerySet *set, AtqSelect *select
 static char *
 group_clause(AtqScope *scope, const AtqQuerySet *set)
 {
+	if (set->group == NIL)
+		return "";
+	return psprintf(" GROUP BY %s", column_list(scope, set->group));
+}
+
+/* The columns of fields, with commas between them. */
+static char *
+column_list(AtqScope *scope, List *fields)
+{
 	StringInfoData sql;
 	ListCell   *lc;
 	ListCell   *column;
 
 	initStringInfo(&sql);
-	foreach(lc, set->group)
+	foreach(lc, fields)
 	{
 		foreach(column, atq_build_columns(scope->root, lfirst(lc)))
-			appendStringInfo(&sql, "%s%s",
-							 sql.len == 0 ? " GROUP BY " : ", ",
+			appendStringInfo(&sql, "%s%s", sql.len == 0 ? "" : ", ",
 							 ((AtqExpression *) lfirst(column))->sql);
 	}
 	return sql.data;
@@ -294,24 +303,12 @@ order_clause(AtqScope *scope, const AtqQuerySet *set, AtqSelect *select)
 static char *
 distinct_clause(AtqScope *scope, const AtqQuerySet *set)
 {
-	StringInfoData sql;
-	ListCell   *lc;
-	ListCell   *column;
-
 	if (!set->distinct)
 		return "";
 	if (set->distinct_on == NIL)
 		return "DISTINCT ";
-	initStringInfo(&sql);
-	foreach(lc, set->distinct_on)
-	{
-		foreach(column, atq_build_columns(scope->root, lfirst(lc)))
-			appendStringInfo(&sql, "%s%s",
-							 sql.len == 0 ? "DISTINCT ON (" : ", ",
-							 ((AtqExpression *) lfirst(column))->sql);
-	}
-	appendStringInfoString(&sql, ") ");
-	return sql.data;
+	return psprintf("DISTINCT ON (%s) ",
+					column_list(scope, set->distinct_on));
 }
 
 static char *
