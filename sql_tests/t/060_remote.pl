@@ -230,14 +230,12 @@ create_servers($node, 'shop', "user 'app'",
 	closed => "host '" . $remote->host . "', port '1'",
 	nameless => "host 'no.such.host.invalid', connect_timeout '2'",
 	nodb => address_of($remote, 'none'));
+create_fdw_server($node, 'shop', "user 'app'", fdw => address_of($remote, 'far'));
 $node->safe_psql('shop', q{
-	CREATE EXTENSION postgres_fdw;
-	CREATE SERVER fdw FOREIGN DATA WRAPPER postgres_fdw OPTIONS (} . address_of($remote, 'far') . q{);
-	CREATE USER MAPPING FOR app SERVER fdw OPTIONS (user 'app', password_required 'false');
 	CREATE FOREIGN DATA WRAPPER other;
 	CREATE SERVER other FOREIGN DATA WRAPPER other;
 	CREATE SERVER hidden FOREIGN DATA WRAPPER asynctasq;
-	GRANT USAGE ON FOREIGN SERVER fdw, other TO app;});
+	GRANT USAGE ON FOREIGN SERVER other TO app;});
 my $answer = app($node, 'shop', 'app', q{SELECT server, rows, error FROM asynctasq.gather_many('{far,closed,fdw,nameless,nodb}', 'SELECT $1::int AS n', '[5]')});
 like($answer, qr/^far\|\[\{"n": 5\}\]\|\nclosed\|\|08001: could not connect to server "closed" .*\nfdw\|\[\{"n": 5\}\]\|\nnameless\|\|08001: could not connect to server "nameless" .*\nnodb\|\|08001: could not connect to server "nodb" .*database "none" does not exist/s, 'gather_many');
 is(app($node, 'shop', 'app', q{SELECT server, reachable, left(error, 6) FROM asynctasq.check_servers()}), "closed|f|08001:\nfar|t|\nfdw|t|\nnameless|f|08001:\nnodb|f|08001:", 'check_servers');

@@ -43,12 +43,8 @@ app($node, 'shop', 'app', $tables);
 create_servers($node, 'shop', "user 'app'",
 	far => address_of($remote, 'far'),
 	gone => "host '" . $remote->host . "', port '1'");
-$node->safe_psql('shop', q{
-	CREATE EXTENSION postgres_fdw;
-	CREATE SERVER also FOREIGN DATA WRAPPER postgres_fdw OPTIONS (} . address_of($remote, 'far') . q{);
-	CREATE USER MAPPING FOR app SERVER also OPTIONS (user 'app', password_required 'false');
-	GRANT USAGE ON FOREIGN SERVER also TO app;
-	CREATE SERVER hidden FOREIGN DATA WRAPPER asynctasq;});
+create_fdw_server($node, 'shop', "user 'app'", also => address_of($remote, 'far'));
+$node->safe_psql('shop', 'CREATE SERVER hidden FOREIGN DATA WRAPPER asynctasq');
 app($node, 'shop', 'app', q{
 	CREATE FOREIGN TABLE clients (number int OPTIONS (column_name 'id'), "Name" text OPTIONS (column_name 'name')) SERVER also OPTIONS (schema_name 'app', table_name 'users');
 	SELECT asynctasq.register_model('Here', 'users'),

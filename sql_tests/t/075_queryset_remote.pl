@@ -64,12 +64,8 @@ create_servers($node, 'shop', "user 'app'",
 	far => address_of($remote, 'far') . ", pool_max_size '4', pool_max_overflow '0'",
 	single => address_of($remote, 'far') . ", pool_max_size '1', pool_max_overflow '0'",
 	gone => "host '" . $remote->host . "', port '1'");
-$node->safe_psql('shop', q{
-	CREATE EXTENSION postgres_fdw;
-	CREATE SERVER also FOREIGN DATA WRAPPER postgres_fdw OPTIONS (} . address_of($remote, 'far') . q{);
-	CREATE USER MAPPING FOR app SERVER also OPTIONS (user 'app', password_required 'false');
-	GRANT USAGE ON FOREIGN SERVER also TO app;
-	CREATE SERVER hidden FOREIGN DATA WRAPPER asynctasq;});
+create_fdw_server($node, 'shop', "user 'app'", also => address_of($remote, 'far'));
+$node->safe_psql('shop', 'CREATE SERVER hidden FOREIGN DATA WRAPPER asynctasq');
 app($node, 'shop', 'app', q{
 	SELECT asynctasq.register_model('far.' || t, ('far.' || t)::regclass, orm => 'postgres', server => 'far') FROM unnest('{companies,authors,books,places,visits,kinds}'::text[]) AS t;
 	CREATE FOREIGN TABLE clients (number int OPTIONS (column_name 'id'), "Name" text OPTIONS (column_name 'name')) SERVER also OPTIONS (schema_name 'far', table_name 'authors');

@@ -18,7 +18,8 @@ use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Socket;
 
-our @EXPORT = qw(create_servers address_of black_hole start_fake_server);
+our @EXPORT = qw(create_servers create_fdw_server address_of
+  black_hole start_fake_server);
 
 my (@fake_servers, @sockets);
 
@@ -34,11 +35,29 @@ sub create_servers
 {
 	my ($node, $db, $login, %servers) = @_;
 
+	create_server($node, $db, 'asynctasq', $login, $_, $servers{$_}) foreach sort keys %servers;
+	return;
+}
+
+# create_fdw_server($node, $db, $login, name => options): one of postgres_fdw.
+sub create_fdw_server
+{
+	my ($node, $db, @server) = @_;
+
+	$node->safe_psql($db, 'CREATE EXTENSION postgres_fdw');
+	create_server($node, $db, 'postgres_fdw', @server);
+	return;
+}
+
+sub create_server
+{
+	my ($node, $db, $wrapper, $login, $name, $options) = @_;
+
 	$node->safe_psql(
 		$db, qq{
-		CREATE SERVER "$_" FOREIGN DATA WRAPPER asynctasq OPTIONS ($servers{$_});
-		CREATE USER MAPPING FOR app SERVER "$_" OPTIONS ($login, password_required 'false');
-		GRANT USAGE ON FOREIGN SERVER "$_" TO app;}) foreach sort keys %servers;
+		CREATE SERVER "$name" FOREIGN DATA WRAPPER $wrapper OPTIONS ($options);
+		CREATE USER MAPPING FOR app SERVER "$name" OPTIONS ($login, password_required 'false');
+		GRANT USAGE ON FOREIGN SERVER "$name" TO app;});
 	return;
 }
 
