@@ -395,13 +395,14 @@ CREATE TABLE asynctasq.model (
 	owner pg_catalog.regrole NOT NULL,
 	relation pg_catalog.regclass NOT NULL,
 	relation_name pg_catalog.text NOT NULL,
+	current_name pg_catalog.text NOT NULL,
 	key pg_catalog.text[],
 	on_missing pg_catalog.text COLLATE "C" NOT NULL,
 	server pg_catalog.text COLLATE "C",
 	CONSTRAINT model_pkey PRIMARY KEY (orm, class)
 );
 COMMENT ON TABLE asynctasq.model IS
-'Models: ORM class names bound to a table and its key; key is NULL where it is the primary key, server where the table is in this database.';
+'Models: ORM class names bound to a table and its key; relation_name is what the table was called when it was registered, current_name what it is called; key is NULL where it is the primary key, server where the table is in this database.';
 
 ------------------------------------------------------------------------
 -- Tasks

@@ -31,7 +31,8 @@
 enum
 {
 	MODEL_ORM = 1, MODEL_CLASS, MODEL_OWNER, MODEL_RELATION,
-	MODEL_RELATION_NAME, MODEL_KEY, MODEL_ON_MISSING, MODEL_SERVER
+	MODEL_RELATION_NAME, MODEL_CURRENT_NAME, MODEL_KEY, MODEL_ON_MISSING,
+	MODEL_SERVER
 };
 
 typedef struct ModelKey
@@ -217,6 +218,17 @@ find_relation(const char *name, bool registered)
 		InvalidOid;
 }
 
+bool
+atq_registry_is_relation(Oid relation, const char *name)
+{
+	return OidIsValid(relation) && find_relation(name, true) == relation;
+}
+
+/*
+ * An OID is that of the relation that was registered only if the relation has
+ * the name that is kept up to date (follow.c): one that is dropped goes into a
+ * dump as a number, which may be any relation's where the dump is restored.
+ */
 static void
 read_model(const AtqCacheRow *row, void *arg)
 {
@@ -230,7 +242,8 @@ read_model(const AtqCacheRow *row, void *arg)
 	model->relation = atq_cache_oid(row, MODEL_RELATION);
 	model->relation_name = atq_cache_text(row, MODEL_RELATION_NAME);
 	model->server = atq_cache_text(row, MODEL_SERVER);
-	if (get_rel_relkind(model->relation) == '\0')
+	if (!atq_registry_is_relation(model->relation,
+								  atq_cache_text(row, MODEL_CURRENT_NAME)))
 	{
 		model->relation = find_relation(model->relation_name, true);
 		model->made_again = true;

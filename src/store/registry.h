@@ -103,7 +103,8 @@ typedef struct AtqModel
 	Oid			relation;		/* InvalidOid: dropped */
 	bool		made_again;		/* it is not the one that was registered, but
 								 * has its name */
-	char	   *relation_name;	/* qualified and quoted */
+	char	   *relation_name;	/* when it was registered, qualified and
+								 * quoted */
 	int			nkeys;
 	char	  **keys;			/* column names in key order */
 	AtqOnMissing on_missing;
@@ -198,6 +199,9 @@ extern List *atq_registry_classes(void);
  * that the current user may take for it (atq_trust_registration).
  */
 extern AtqModel *atq_registry_model_of(Oid relation);
+
+/* True where a relation has a name, qualified and quoted. */
+extern bool atq_registry_is_relation(Oid relation, const char *name);
 
 /* Whether tasks run here; never NULL. */
 extern const AtqHome *atq_registry_home(void);

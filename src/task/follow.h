@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * follow.h
- *	  Handlers follow their functions to new names.
+ *	  Handlers and models follow their functions and relations to new names.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,10 +10,10 @@
 
 #include "nodes/pg_list.h"
 
-/* Which functions the handlers mean, before something is renamed. */
+/* What the handlers and models mean, before something is renamed. */
 extern List *atq_follow_note(void);
 
-/* Has the handlers mean the same ones, by the names they have. */
+/* Has them mean the same ones, by the names they have. */
 extern void atq_follow_update(List *noted);
 
 #endif							/* ATQ_TASK_FOLLOW_H */

@@ -463,12 +463,14 @@ atq_sql_register_model(PG_FUNCTION_ARGS)
 	}
 	n = atq_spi_execute(&plan,
 						"INSERT INTO asynctasq.model AS m (orm, class, owner, "
-						"relation, relation_name, key, on_missing, server) "
+						"relation, relation_name, current_name, key, "
+						"on_missing, server) "
 						"VALUES ($1, $2, $3::pg_catalog.regrole, "
-						"$4::pg_catalog.regclass, $5, $6, $7, $8) "
+						"$4::pg_catalog.regclass, $5, $5, $6, $7, $8) "
 						"ON CONFLICT (orm, class) DO UPDATE SET "
 						"owner = EXCLUDED.owner, relation = EXCLUDED.relation, "
 						"relation_name = EXCLUDED.relation_name, "
+						"current_name = EXCLUDED.current_name, "
 						"key = EXCLUDED.key, on_missing = EXCLUDED.on_missing, "
 						"server = EXCLUDED.server "
 						"WHERE pg_catalog.pg_has_role($3, m.owner, 'USAGE')",
