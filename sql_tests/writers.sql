@@ -77,6 +77,34 @@ x	regress_atq_writer
 \.
 RESET SESSION AUTHORIZATION;
 
+-- nor where triggers were off for a while, as pg_restore --disable-triggers has them
+SET client_min_messages = error;
+DO $$
+DECLARE
+    target regclass;
+BEGIN
+    FOR target IN SELECT oid FROM relation WHERE kind IN ('r', 'p') LOOP
+        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER ALL', target);
+        EXECUTE format('ALTER TABLE %s ENABLE TRIGGER ALL', target);
+    END LOOP;
+END $$;
+ALTER TABLE asynctasq.handler DISABLE TRIGGER USER;
+ALTER TABLE asynctasq.handler ENABLE TRIGGER USER;
+ALTER TABLE asynctasq.task_logged DISABLE TRIGGER owner_only, ENABLE TRIGGER owner_only;
+RESET client_min_messages;
+SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger
+WHERE tgrelid IN (SELECT oid FROM relation) AND NOT tgisinternal AND tgenabled <> 'A';
+SET SESSION AUTHORIZATION regress_atq_writer;
+SELECT DISTINCT outcome FROM pg_temp.try('replica');
+RESET SESSION AUTHORIZATION;
+-- who wants one off has it off
+BEGIN;
+ALTER TABLE asynctasq.queue DISABLE TRIGGER queue_made;
+ALTER TABLE asynctasq.queue ENABLE TRIGGER owner_only;
+SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'asynctasq.queue'::regclass AND NOT tgisinternal ORDER BY tgname;
+ROLLBACK;
+SELECT asynctasq.adopt();
+
 -- no view leads to a table
 SELECT name, pg_relation_is_updatable(oid, true) AS updatable FROM relation
 WHERE kind = 'v' AND pg_relation_is_updatable(oid, true) <> 0;

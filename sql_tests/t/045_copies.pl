@@ -229,6 +229,10 @@ foreach my $triggers ('with', 'without')
 		"pg_restore --data-only, $triggers triggers");
 	is_restored($other, $db, "data alone, $triggers triggers",
 		$triggers eq 'without' ? -1 : 0);
+	query_is($other, $db, q{
+		SELECT count(*) FROM pg_trigger
+		WHERE tgrelid::regclass::text ~ '^asynctasq\.' AND NOT tgisinternal AND tgenabled <> 'A'},
+		'0', "data alone, $triggers triggers: they all fire always afterwards");
 }
 
 # A restore that takes its time.

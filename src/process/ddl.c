@@ -19,8 +19,9 @@
  *
  * Only commands of those who may run them have workers leave.
  *
- * Two more things are seen here: that something is renamed (follow.c), and
- * that the trigger which notices tasks from elsewhere is disabled (home.c).
+ * Three more things are seen here: that something is renamed (follow.c), that
+ * the trigger which notices tasks from elsewhere is disabled (home.c), and that
+ * triggers of ours are enabled (owner.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -34,6 +35,7 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "base/compat.h"
@@ -42,6 +44,7 @@
 #include "store/extension.h"
 #include "store/home.h"
 #include "store/notice.h"
+#include "store/owner.h"
 #include "store/registry.h"
 #include "task/follow.h"
 
@@ -56,6 +59,7 @@ static bool names_object(List *names);
 static bool names_owner(List *roles);
 static void make_way(void);
 static bool disables_trigger(Node *statement);
+static bool enables_trigger(Node *statement);
 static Oid	emptied_database(Node *statement);
 static const char *template_name(CreatedbStmt *statement);
 static bool sets_tablespace(AlterDatabaseStmt *statement);
@@ -69,6 +73,7 @@ atq_ddl_begin(AtqDdl *ddl, Node *statement)
 	ddl->emptied = emptied_database(statement);
 	ddl->drops = OidIsValid(ddl->emptied) && IsA(statement, DropdbStmt);
 	ddl->disables = disables_trigger(statement);
+	ddl->enables = enables_trigger(statement);
 	ddl->renamed = NIL;
 	check_rename(statement);
 	if (changes_extension(statement))
@@ -101,6 +106,8 @@ atq_ddl_end(const AtqDdl *ddl)
 	atq_follow_update(ddl->renamed);
 	if (ddl->disables)
 		atq_home_leave();
+	if (ddl->enables)
+		atq_owner_enable_triggers();
 }
 
 /* True when functions may have other signatures afterwards. */
@@ -240,6 +247,31 @@ disables_trigger(Node *statement)
 	relation = RangeVarGetRelid(alter->relation, NoLock, true);
 	return relation == atq_registry_table(ATQ_TABLE_TASK_LOGGED) ||
 		relation == atq_registry_table(ATQ_TABLE_TASK_UNLOGGED);
+}
+
+/* A trigger of a table of ours, or all; but not as ALWAYS or REPLICA. */
+static bool
+enables_trigger(Node *statement)
+{
+	AlterTableStmt *alter = (AlterTableStmt *) statement;
+	bool		enables = false;
+	ListCell   *lc;
+	Oid			relation;
+
+	if (!IsA(statement, AlterTableStmt))
+		return false;
+	foreach(lc, alter->cmds)
+	{
+		AlterTableType type = ((AlterTableCmd *) lfirst(lc))->subtype;
+
+		enables |= type == AT_EnableTrig || type == AT_EnableTrigAll ||
+			type == AT_EnableTrigUser;
+	}
+	if (!enables || !atq_registry_installed())
+		return false;
+	relation = RangeVarGetRelid(alter->relation, NoLock, true);
+	return OidIsValid(relation) && get_rel_namespace(relation) ==
+		get_rel_namespace(atq_registry_table(ATQ_TABLE_HANDLER));
 }
 
 /* The database that a statement needs for itself, or InvalidOid. */

@@ -16,7 +16,8 @@ typedef struct AtqDdl
 	Oid			emptied;		/* database that it needs for itself */
 	bool		drops;			/* .. and drops */
 	bool		disables;		/* the trigger that notices foreign tasks */
-	List	   *renamed;		/* signatures that may change */
+	bool		enables;		/* triggers on a table of ours */
+	List	   *renamed;		/* what may have another name then */
 } AtqDdl;
 
 /*

@@ -15,16 +15,23 @@
  * fires no triggers of statements.  So the tables whose rows decide what runs
  * have the trigger for each row too.
  *
+ * All of our triggers fire always: whatever session_replication_role is, which
+ * in an apply worker is replica.  pg_restore --disable-triggers leaves triggers
+ * enabled in the way of others, so that is put right (ddl.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "commands/trigger.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "store/owner.h"
+#include "store/storage.h"
 
 void
 atq_owner_check(Relation rel)
@@ -36,6 +43,42 @@ atq_owner_check(Relation rel)
 			 errmsg("permission denied for table %s",
 					RelationGetRelationName(rel)),
 			 errhint("Only the owner of the extension may write its tables; others use its functions.")));
+}
+
+void
+atq_owner_enable_triggers(void)
+{
+	static SPIPlanPtr plan = NULL;
+	AtqSpi		spi;
+	SPITupleTable *table;
+	uint64		n;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	atq_spi_begin(&spi);
+	n = atq_spi_run(&plan,
+					"SELECT pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS "
+					"TRIGGER %I', t.tgrelid::pg_catalog.regclass, t.tgname) "
+					"FROM pg_catalog.pg_trigger AS t "
+					"JOIN pg_catalog.pg_class AS c "
+					"ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
+					"JOIN pg_catalog.pg_proc AS p "
+					"ON p.oid OPERATOR(pg_catalog.=) t.tgfoid "
+					"WHERE c.relnamespace OPERATOR(pg_catalog.=) "
+					"'asynctasq'::pg_catalog.regnamespace "
+					"AND p.pronamespace OPERATOR(pg_catalog.=) c.relnamespace "
+					"AND t.tgenabled OPERATOR(pg_catalog.=) 'O'",
+					0, NULL, NULL, NULL, SPI_OK_SELECT);
+	table = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		char	   *command = SPI_getvalue(table->vals[i], table->tupdesc, 1);
+
+		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not execute \"%s\"", command);
+	}
+	atq_spi_end(&spi);
+	PopActiveSnapshot();
 }
 
 /* Before statements and rows, or after rows. */
