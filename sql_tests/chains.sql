@@ -188,6 +188,32 @@ SELECT args, error ->> 'sqlstate' AS sqlstate FROM asynctasq.dead_letters;
 SELECT asynctasq.purge_queue('batches', true), leaves();
 TRUNCATE ran;
 
+-- drain() leaves deferred triggers to the caller's commit, and what they dispatch is the caller's
+CREATE TABLE fuses (task text);
+CREATE FUNCTION go_off() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM asynctasq.dispatch(NEW.task, '{"x": 1}');
+	RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER go_off AFTER INSERT ON fuses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION go_off();
+CREATE FUNCTION time_bomb() RETURNS void LANGUAGE sql AS $$ INSERT INTO chains.fuses VALUES ('leaf') $$;
+SELECT asynctasq.register_handler('time bomb', 'time_bomb()', max_attempts => 1);
+SELECT asynctasq.dispatch('relay', '{"handler": "time bomb", "args": {}}') > 0 AS ok;
+BEGIN;
+SELECT asynctasq.drain('default');
+SELECT leaves();
+COMMIT;
+SELECT leaves();
+-- unless the task has them fire
+CREATE OR REPLACE FUNCTION time_bomb() RETURNS void LANGUAGE sql AS $$
+	INSERT INTO chains.fuses VALUES ('leaf');
+	SET CONSTRAINTS ALL IMMEDIATE;
+$$;
+SELECT asynctasq.dispatch('relay', '{"handler": "time bomb", "args": {}}') > 0 AS ok;
+SELECT asynctasq.drain('default');
+SELECT error ->> 'sqlstate' AS sqlstate FROM asynctasq.dead_letters;
+SELECT asynctasq.purge_queue('default', true), leaves();
+
 -- what is known of a task; retry() by hand begins a chain anew
 CREATE FUNCTION late() RETURNS void LANGUAGE sql AS $$ SELECT chains.note(); SELECT asynctasq.dispatch('leaf', '{"x": 1}') $$;
 SELECT asynctasq.register_handler('late', 'late()', queue => 'late', max_attempts => 1);
@@ -233,7 +259,7 @@ DROP ROLE regress_atq_chains;
 
 RESET asynctasq.max_chain_depth;
 RESET search_path;
-SELECT count(asynctasq.unregister_handler(h)) FROM unnest('{leaf,failing leaf,bomb,flaky,heedful,step,spread,tells,asks,relay,gather,late}'::text[]) AS h;
+SELECT count(asynctasq.unregister_handler(h)) FROM unnest('{leaf,failing leaf,bomb,flaky,heedful,step,time bomb,spread,tells,asks,relay,gather,late}'::text[]) AS h;
 SELECT asynctasq.unregister_model('chains.User');
 SELECT count(asynctasq.drop_queue(q)) FROM unnest('{leaves,batches,late}'::text[]) AS q;
 \set VERBOSITY terse

@@ -28,6 +28,18 @@ sql(q{
 		SELECT app.note();
 		SELECT asynctasq.dispatch((asynctasq.current_task()).task) FROM generate_series(1, 2);
 	$$;
+	CREATE TABLE fuses (task text);
+	CREATE FUNCTION go_off() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM asynctasq.dispatch(NEW.task) FROM generate_series(1, 2);
+		RETURN NULL;
+	END $$;
+	CREATE CONSTRAINT TRIGGER go_off AFTER INSERT ON fuses DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW EXECUTE FUNCTION go_off();
+	CREATE FUNCTION time_bomb() RETURNS void LANGUAGE sql AS $$
+		SELECT app.note();
+		INSERT INTO app.fuses SELECT task FROM asynctasq.current_task();
+	$$;
 	CREATE FUNCTION relay(task text) RETURNS void LANGUAGE sql AS $$
 		SELECT app.note();
 		SELECT asynctasq.dispatch(task, '{"task": "leaf"}');
@@ -43,6 +55,8 @@ sql(q{
 	$$;
 	SELECT asynctasq.register_handler('bomb', 'bomb()', max_attempts => 1),
 		asynctasq.register_handler('grouped bomb', 'bomb()', max_attempts => 1, group_size => 50),
+		asynctasq.register_handler('time bomb', 'time_bomb()', max_attempts => 1),
+		asynctasq.register_handler('grouped time bomb', 'time_bomb()', max_attempts => 1, group_size => 50),
 		asynctasq.register_handler('relay', 'relay(text)', max_attempts => 1),
 		asynctasq.register_handler('grouped', 'relay(text)', queue => 'groups', max_attempts => 1, group_size => 50),
 		asynctasq.register_handler('leaf', 'note()', queue => 'leaves'),
@@ -60,7 +74,8 @@ sub outcome
 	return $outcome;
 }
 
-foreach my $handler ('bomb', 'grouped bomb')
+# Deferred triggers are part of their task.
+foreach my $handler ('bomb', 'grouped bomb', 'time bomb', 'grouped time bomb')
 {
 	sql("SELECT asynctasq.dispatch('$handler')");
 	is(outcome(), "1 of depth 0, 2 of depth 1, 4 of depth 2, 8 of depth 3\n16 with 54000", "$handler: ends at the limit");
