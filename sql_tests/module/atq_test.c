@@ -3,6 +3,9 @@
  * atq_test.c
  *	  Handlers that misbehave as only C code can, for the tests.
  *
+ * Where a server preloads it, it has atq_test.processes background workers that
+ * do nothing, from the start until they are told to end.
+ *
  * It is built for the tests and never installed: they name it by its path
  * (see create_test_functions in AtqTest.pm).
  *
@@ -16,13 +19,20 @@
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #define BAD_TEXT_BYTES	(10 * 1024 * 1024)
 
 PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+extern PGDLLEXPORT void atq_test_idle_main(Datum arg);
 
 /* The transaction event at which this process kills itself. */
 static XactEvent fatal_event;
@@ -31,6 +41,46 @@ static int	events_left = 0;
 static void kill_self(void);
 static void kill_at_event(XactEvent event, void *arg);
 static char *bad_text(int len);
+
+void
+_PG_init(void)
+{
+	BackgroundWorker worker = {0};
+	static int	processes = 0;
+
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	DefineCustomIntVariable("atq_test.processes",
+							"Sets how many background workers do nothing.",
+							NULL, &processes, 0, 0, 100, PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "atq_test",
+			sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "atq_test_idle_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "asynctasq test", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "asynctasq test", BGW_MAXLEN);
+	for (int i = 0; i < processes; i++)
+		RegisterBackgroundWorker(&worker);
+}
+
+void
+atq_test_idle_main(Datum arg)
+{
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	for (;;)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, 0,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
 
 PG_FUNCTION_INFO_V1(atq_test_segfault);
 

@@ -25,6 +25,7 @@
  *	- 18 lets RelationGetPrimaryKeyIndex give deferrable keys.
  *	- 18 added instrumentation to index_beginscan.
  *	- 18 added generated columns that are computed when they are read.
+ *	- 18 made the list of registered background workers a doubly linked one.
  *	- 18 made PG_MODULE_MAGIC_EXT name the library and its version.
  *
  *-------------------------------------------------------------------------
@@ -116,6 +117,18 @@
 #else
 #define atq_index_beginscan(rel, index, snapshot, nkeys) \
 	index_beginscan((rel), (index), (snapshot), (nkeys), 0)
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define AtqWorkerIter dlist_iter
+#define atq_worker_foreach(iter) dlist_foreach((iter), &BackgroundWorkerList)
+#define atq_worker_at(iter) \
+	(&dlist_container(RegisteredBgWorker, rw_lnode, (iter).cur)->rw_worker)
+#else
+#define AtqWorkerIter slist_iter
+#define atq_worker_foreach(iter) slist_foreach((iter), &BackgroundWorkerList)
+#define atq_worker_at(iter) \
+	(&slist_container(RegisteredBgWorker, rw_lnode, (iter).cur)->rw_worker)
 #endif
 
 #if PG_VERSION_NUM >= 180000

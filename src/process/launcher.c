@@ -14,7 +14,8 @@
  *	- Workers above that number, after it was lowered, are asked to leave.
  *	- When all slots are taken, an idle worker of another lane is asked to
  *	  leave, else the one that has served longest, after SHARE_MS, so that no
- *	  lane waits for another's backlog to end.
+ *	  lane waits for another's backlog to end.  So it is when the server has no
+ *	  background worker left.
  *	- Every asynctasq.sweep_interval each database known to have the extension
  *	  gets a scanner (scanner.c), and once after the launcher's start all do.
  *	  Scanners use a slot that workers never use, one at a time.
@@ -46,6 +47,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "postmaster/bgworker_internals.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -96,6 +98,7 @@ static BackgroundWorkerHandle **handles = NULL;
 static bool warned = false;
 static int	last_served = 0;	/* the lane that got the last worker */
 
+static bool is_registered(const char *name);
 static void clear_procno(int code, Datum arg);
 static int	pause_after_crashes_ms(void);
 static void scan_databases(void);
@@ -112,7 +115,7 @@ static bool may_connect(int lane, const LaneView *view);
 static int	find_slot(bool scanner);
 static bool start_worker(int lane, int slot, const LaneView *view);
 static bool is_lane(int i, const LaneView *view);
-static void make_room(int lane, TimestampTz now);
+static bool make_room(int lane, TimestampTz now);
 static void free_slot(int slot, bool failed);
 static void reap_failed_starts(TimestampTz now);
 static void remove_absent(void);
@@ -132,6 +135,26 @@ atq_launcher_init(void)
 	snprintf(worker.bgw_name, BGW_MAXLEN, "asynctasq launcher");
 	snprintf(worker.bgw_type, BGW_MAXLEN, "asynctasq launcher");
 	RegisterBackgroundWorker(&worker);
+	if (!is_registered(worker.bgw_name))
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("asynctasq launcher cannot be started: no background worker slot is free"),
+				 errdetail("Tasks can be dispatched, but none will run."),
+				 errhint("Increase max_worker_processes and restart the server.")));
+}
+
+/* In the postmaster; the server's own message about a refusal has no name. */
+static bool
+is_registered(const char *name)
+{
+	AtqWorkerIter iter;
+
+	atq_worker_foreach(iter)
+	{
+		if (strcmp(atq_worker_at(iter)->bgw_name, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 void
@@ -415,11 +438,13 @@ serve_lane(int i, const LaneView *view, TimestampTz now)
 	if (slot < 0)
 	{
 		if (!scanner && view->workers == 0)
-			make_room(i, now);
+			(void) make_room(i, now);
 		return TimestampTzPlusMilliseconds(now, STARVED_MS);
 	}
 	if (!start_worker(i, slot, view))
-		return TimestampTzPlusMilliseconds(now, START_RETRY_MS);
+		return TimestampTzPlusMilliseconds(now, view->workers == 0 &&
+										   make_room(i, now) ?
+										   STARVED_MS : START_RETRY_MS);
 	if (!scanner)
 		last_served = i;
 	return DT_NOEND;
@@ -550,7 +575,7 @@ start_worker(int lane, int slot_index, const LaneView *view)
 	started = RegisterDynamicBackgroundWorker(&worker, &handles[slot_index]);
 	if (!started)
 	{
-		free_slot(slot_index, true);
+		free_slot(slot_index, false);
 		if (!warned)
 			ereport(WARNING,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -572,10 +597,11 @@ is_lane(int i, const LaneView *view)
 }
 
 /*
- * Asks a worker of another lane to give its slot back: an idle one, else the
- * one that has served longest, if it has had its share.
+ * Asks a worker of another lane to give its slot back, and its process: an idle
+ * one, else the one that has served longest, if it has had its share.  False
+ * where there is none, or one has been asked that has not left yet.
  */
-static void
+static bool
 make_room(int lane, TimestampTz now)
 {
 	AtqSlot    *victim = NULL;
@@ -610,6 +636,7 @@ make_room(int lane, TimestampTz now)
 	LWLockRelease(atq_shared->lock);
 	if (victim != NULL)
 		atq_slot_release(victim);
+	return victim != NULL;
 }
 
 /* Unless its worker has taken it, which gives it back itself. */
