@@ -16,8 +16,11 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -248,6 +251,36 @@ atq_test_bad_result(PG_FUNCTION_ARGS)
 	if (PG_GETARG_BOOL(0))
 		PG_RETURN_TEXT_P(cstring_to_text_with_len("a\0b", 3));
 	PG_RETURN_TEXT_P(cstring_to_text(bad_text(100)));
+}
+
+/* atq_test_deep_record(levels int): a record in a record in .. */
+PG_FUNCTION_INFO_V1(atq_test_deep_record);
+
+Datum
+atq_test_deep_record(PG_FUNCTION_ARGS)
+{
+	int			levels = PG_GETARG_INT32(0);
+	Size		hoff = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(1));
+	TupleDesc	desc = CreateTemplateTupleDesc(1);
+	char	   *record = palloc0(levels * hoff);
+
+	TupleDescInitEntry(desc, 1, "inner", RECORDOID, -1, 0);
+	desc = BlessTupleDesc(desc);
+	for (int i = 0; i < levels; i++)
+	{
+		HeapTupleHeader row = (HeapTupleHeader) (record + i * hoff);
+
+		HeapTupleHeaderSetDatumLength(row, (levels - i) * hoff);
+		HeapTupleHeaderSetTypeId(row, RECORDOID);
+		HeapTupleHeaderSetTypMod(row, desc->tdtypmod);
+		HeapTupleHeaderSetNatts(row, 1);
+		row->t_infomask = i < levels - 1 ? HEAP_HASVARWIDTH : HEAP_HASNULL;
+#ifdef HEAP_IS_DATUM
+		row->t_infomask |= HEAP_IS_DATUM;	/* or each look makes a copy */
+#endif
+		row->t_hoff = hoff;
+	}
+	PG_RETURN_HEAPTUPLEHEADER((HeapTupleHeader) record);
 }
 
 /* Valid characters, bytes that are none, and a character that is cut off. */

@@ -92,6 +92,7 @@ sub create_test_functions
 		'atq_test_panic()', 'atq_test_bad_text()',
 		'atq_test_start_launcher()');
 	$sql .= "CREATE FUNCTION test.atq_test_bad_result(zero bool) RETURNS text LANGUAGE c AS '$module';";
+	$sql .= "CREATE FUNCTION test.atq_test_deep_record(levels int) RETURNS record LANGUAGE c AS '$module';";
 	$node->safe_psql($db, $sql);
 	return;
 }

@@ -117,6 +117,7 @@ atq_datum_prepare(Oid type, int32 typmod, MemoryContext context)
 	AtqTypeInfo *info = MemoryContextAllocZero(context, sizeof(AtqTypeInfo));
 	Oid			input;
 
+	check_stack_depth();
 	info->type = type;
 	info->typmod = typmod;
 	info->context = context;
@@ -893,19 +894,28 @@ atq_datum_call_jsonb(FmgrInfo *to_jsonb, Datum value, Oid type)
 	return json;
 }
 
-/* Opens the relations of a type's rows, and of the rows in these. */
+/* Opens the relations of a type's rows, and of the rows in these, each once. */
 static List *
 open_rows(List *opened, Oid type)
 {
-	TypeCacheEntry *entry = lookup_type_cache(type, 0);
+	TypeCacheEntry *entry;
 	Relation	rel;
+	ListCell   *lc;
 
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	entry = lookup_type_cache(type, 0);
 	if (entry->typtype == TYPTYPE_DOMAIN)
 		return open_rows(opened, getBaseType(type));
 	if (IsTrueArrayType(entry))
 		return open_rows(opened, entry->typelem);
 	if (!OidIsValid(entry->typrelid))
 		return opened;
+	foreach(lc, opened)
+	{
+		if (RelationGetRelid((Relation) lfirst(lc)) == entry->typrelid)
+			return opened;
+	}
 	rel = relation_open(entry->typrelid, AccessShareLock);
 	opened = lappend(opened, rel);
 	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
@@ -927,6 +937,8 @@ open_record(List *opened, Datum value)
 	HeapTupleData tuple = {0};
 	TupleDesc	desc;
 
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	if (type != RECORDOID)
 		return open_rows(opened, type);
 	desc = lookup_rowtype_tupdesc(type, HeapTupleHeaderGetTypMod(row));
