@@ -61,6 +61,7 @@ SELECT asynctasq.ref('shop.models.User', 5);
 SELECT asynctasq.ref('shop.models.Line', 10, 3);
 SELECT asynctasq.ref('shop.models.Nobody', 1);
 SELECT asynctasq.ref('shop.models.User', NULL);
+SELECT asynctasq.ref(NULL, 5);
 SELECT asynctasq.ref('shop.models.User');
 
 -- and what arrives

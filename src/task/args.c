@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
+#include "base/argument.h"
 #include "query/queryset.h"
 #include "store/registry.h"
 #include "store/relkey.h"
@@ -125,7 +126,7 @@ PG_FUNCTION_INFO_V1(atq_sql_ref_key);
 Datum
 atq_sql_ref_key(PG_FUNCTION_ARGS)
 {
-	char	   *class_name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *class_name = atq_text_arg(fcinfo, 0, "class");
 	Datum	   *values;
 	Oid		   *types;
 	bool	   *nulls;
