@@ -169,6 +169,22 @@ FETCH 1 FROM c;
 ROLLBACK TO s;
 FETCH 1 FROM c;
 ROLLBACK;
+-- Nor is another one of its name read in its place.
+BEGIN;
+DECLARE c CURSOR FOR SELECT asynctasq.iterate(asynctasq.order_by(o('Author'), 'id'), 1) ->> 'name';
+FETCH 1 FROM c;
+SELECT name AS inner FROM pg_cursors WHERE name <> 'c' \gset
+CLOSE :"inner";
+SAVEPOINT s;
+FETCH 1 FROM c;
+ROLLBACK TO s;
+DECLARE d CURSOR FOR SELECT asynctasq.iterate(asynctasq.order_by(o('Author'), 'id'), 1) ->> 'name';
+FETCH 1 FROM d;
+SELECT name AS inner FROM pg_cursors WHERE name NOT IN ('c', 'd') \gset
+CLOSE :"inner";
+DECLARE :"inner" CURSOR FOR SELECT 1, 2, 3 FROM generate_series(1, 3);
+FETCH 1 FROM d;
+ROLLBACK;
 -- The model must stay what it is.
 BEGIN;
 SELECT asynctasq.register_model('Changing', 'authors');

@@ -37,6 +37,7 @@ typedef struct Iteration
 	Oid			relation;
 	int			chunk_size;
 	char	   *portal;			/* its name; NULL: on another server */
+	TupleDesc	desc;			/* of its rows */
 	AtqCursor  *cursor;			/* .. there */
 	AtqResult  *result;			/* the chunk */
 	int			next;			/* row in it */
@@ -115,6 +116,7 @@ open_portal(Iteration *iteration, ExprContext *econtext)
 	const AtqQuery *query = iteration->query;
 	ParamListInfo params = atq_query_params(query);
 	MemoryContext context = CurrentMemoryContext;
+	MemoryContext old;
 	Portal		portal;
 
 	SPI_connect();
@@ -125,6 +127,9 @@ open_portal(Iteration *iteration, ExprContext *econtext)
 														   query->model->guarded),
 											params, false);
 	iteration->portal = MemoryContextStrdup(context, portal->name);
+	old = MemoryContextSwitchTo(context);
+	iteration->desc = CreateTupleDescCopy(portal->tupDesc);
+	MemoryContextSwitchTo(old);
 	SPI_finish();
 	RegisterExprContextCallback(econtext, close_portal,
 								PointerGetDatum(iteration));
@@ -171,12 +176,14 @@ check_model(Iteration *iteration)
 	iteration->result->guarded = atq_trust_guarded();
 }
 
+/* The user may have closed the cursor, and made another one of its name. */
 static void
 fetch_here(Iteration *iteration)
 {
 	Portal		portal = SPI_cursor_find(iteration->portal);
 
-	if (!PortalIsValid(portal))
+	if (!PortalIsValid(portal) || portal->tupDesc == NULL ||
+		!equalTupleDescs(portal->tupDesc, iteration->desc))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_CURSOR),
 				 errmsg("the cursor of iterate() has been closed")));
