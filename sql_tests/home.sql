@@ -102,6 +102,13 @@ SELECT adopt();
 ROLLBACK;
 SELECT task_copied();
 SELECT queue_made();
+CREATE TABLE not_a_queue (id text);
+CREATE TRIGGER made AFTER INSERT ON not_a_queue FOR EACH ROW EXECUTE FUNCTION queue_made();
+INSERT INTO not_a_queue VALUES ('a text');
+DROP TRIGGER made ON not_a_queue;
+CREATE TRIGGER made AFTER INSERT ON asynctasq.queue EXECUTE FUNCTION queue_made();
+SELECT create_queue('none');
+DROP TRIGGER made ON asynctasq.queue;
 SELECT n, count(*) FROM ran GROUP BY n ORDER BY n;
 
 RESET search_path;

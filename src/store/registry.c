@@ -495,6 +495,12 @@ atq_queue_made(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("asynctasq.queue_made() must be called as a trigger")));
+	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		RelationGetRelid(trigger->tg_relation) !=
+		atq_registry_table(ATQ_TABLE_QUEUE))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("asynctasq.queue_made() must be called for rows of table \"queue\"")));
 	row.tuple = trigger->tg_trigtuple;
 	row.desc = RelationGetDescr(trigger->tg_relation);
 	value = Int32GetDatum(get_int(&row, QUEUE_ID));
