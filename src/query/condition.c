@@ -53,7 +53,8 @@ static AtqLookup *make_lookup(const char *text, const JsonbValue *value);
 static bool over_groups(AtqSource *table, const char *name,
 						const JsonbValue *value);
 static bool any_over_groups(AtqSource *table, const JsonbValue *value);
-static void add(AtqCondition *to, const char *sql, bool nullable);
+static void add(AtqCondition *to, StringInfo joined, const char *sql,
+				bool nullable);
 static void add_group(List **groups, AtqLookup *lookup);
 static bool is_existence(const AtqLookup *lookup);
 static char *exists(const Group *group);
@@ -206,6 +207,7 @@ static AtqCondition
 all_of(AtqSource *table, Members *members)
 {
 	AtqCondition result = {NULL, false};
+	StringInfoData joined = {0};
 	List	   *groups = NIL;
 	ListCell   *lc;
 
@@ -220,31 +222,38 @@ all_of(AtqSource *table, Members *members)
 		if (lookup->path.many == NULL)
 		{
 			condition = atq_build_lookup(lookup);
-			add(&result, condition.sql, condition.nullable);
+			add(&result, &joined, condition.sql, condition.nullable);
 		}
 		else if (is_existence(lookup))
-			add(&result, existence(lookup), false);
+			add(&result, &joined, existence(lookup), false);
 		else
 			add_group(&groups, lookup);
 	}
 	foreach(lc, groups)
-		add(&result, exists(lfirst(lc)), false);
+		add(&result, &joined, exists(lfirst(lc)), false);
 	foreach(lc, members->others)
 	{
 		AtqCondition *other = lfirst(lc);
 
-		add(&result, other->sql, other->nullable);
+		add(&result, &joined, other->sql, other->nullable);
 	}
 	return result;
 }
 
+/* What two and more make is in joined, which grows. */
 static void
-add(AtqCondition *to, const char *sql, bool nullable)
+add(AtqCondition *to, StringInfo joined, const char *sql, bool nullable)
 {
 	if (sql == NULL)
 		return;
-	to->sql = to->sql == NULL ? pstrdup(sql) :
-		psprintf("%s AND %s", to->sql, sql);
+	if (to->sql != NULL && joined->data == NULL)
+	{
+		initStringInfo(joined);
+		appendStringInfoString(joined, to->sql);
+	}
+	if (to->sql != NULL)
+		appendStringInfo(joined, " AND %s", sql);
+	to->sql = to->sql == NULL ? pstrdup(sql) : joined->data;
 	to->nullable = to->nullable || nullable;
 }
 
