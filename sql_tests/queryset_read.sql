@@ -46,6 +46,8 @@ SELECT fails($$SELECT asynctasq.get(o('Author'), '{"company_id": 1}')$$);
 SELECT fails($$SELECT asynctasq.get(asynctasq.slice(asynctasq.order_by(o('Author'), 'id'), 0, 2))$$);
 SELECT fails($$SELECT asynctasq.get(asynctasq.slice(o('Author'), 0, 1), '{"id": 1}')$$);
 SELECT fails($$SELECT asynctasq.get(o('Author'), '[1]')$$);
+SELECT n, left(fails(format($$SELECT asynctasq.get(o('Author'), '{"%sid": 1}')$$, repeat('x__', n))), 5)
+FROM (VALUES (99), (100)) AS paths (n);
 
 -- first(), last()
 SELECT asynctasq.first(o('Author')) ->> 'name', asynctasq.last(o('Author')) ->> 'name';

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -21,6 +22,9 @@
 #include "query/build.h"
 #include "remote/rows.h"
 #include "store/trust.h"
+
+/* Of a path; what is to be done for one grows faster than their number. */
+#define MAX_NAMES	100
 
 static AtqSource *make_table(AtqScope *scope, Relation rel,
 							 const char *class_name);
@@ -59,6 +63,12 @@ atq_build_split(const char *path, int *n)
 
 		if (end == NULL || end[2] == '\0')
 			break;
+		if (*n == MAX_NAMES - 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("a path of a query set has more than %d names",
+							MAX_NAMES),
+					 errdetail("It begins with \"%s\".", names[0])));
 		names[(*n)++] = pnstrdup(start, end - start);
 		start = end + 2;
 	}
@@ -340,9 +350,11 @@ atq_build_path(AtqSource *table, char **names, int n)
 	while (result.columns == NIL && result.many == NULL)
 	{
 		AtqFieldRelation *relation = NULL;
-		int			used = find_name(table, names + result.used,
-									 n - result.used, &result, &relation);
+		int			used;
 
+		CHECK_FOR_INTERRUPTS();
+		used = find_name(table, names + result.used, n - result.used,
+						 &result, &relation);
 		if (used == 0)
 			atq_field_missing(table->rel, table->class_name,
 							  names[result.used], extra_names(table));

@@ -174,6 +174,7 @@ atq_queryset_annotate(AtqQuerySet *set, const char *name,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("annotation \"%s\" is not a JSON object", name)));
+	CHECK_FOR_INTERRUPTS();
 	foreach(lc, set->annotations)
 	{
 		if (strcmp(((AtqAnnotation *) lfirst(lc))->name, name) == 0)
