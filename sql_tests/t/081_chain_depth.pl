@@ -106,7 +106,9 @@ sql(q{SELECT asynctasq.dispatch('bomb')});
 is(outcome(), "1 of depth 0, 2 of depth 1\n4 with 54000", q{the role's limit});
 
 # on_failure goes on with the chain, also for a task whose worker has died.
+# It runs after the dead letter is there, when no task is.
 sql(q{SELECT asynctasq.dispatch('mortal')});
+wait_for($node, 'shop', 'SELECT count(*) = 3 FROM asynctasq.dead_letters');
 is(outcome(), "1 of depth 0, 1 of depth 1\n3 with 57P01", 'a worker that dies does not begin the chain anew');
 
 done_testing();
