@@ -60,6 +60,8 @@ static bool names_owner(List *roles);
 static void make_way(void);
 static bool disables_trigger(Node *statement);
 static bool enables_trigger(Node *statement);
+static Oid	switched_table(Node *statement, AlterTableType one,
+						   AlterTableType all, AlterTableType user);
 static Oid	emptied_database(Node *statement);
 static const char *template_name(CreatedbStmt *statement);
 static bool sets_tablespace(AlterDatabaseStmt *statement);
@@ -228,50 +230,49 @@ make_way(void)
 static bool
 disables_trigger(Node *statement)
 {
-	AlterTableStmt *alter = (AlterTableStmt *) statement;
-	bool		disables = false;
-	ListCell   *lc;
-	Oid			relation;
+	Oid			relation = switched_table(statement, AT_DisableTrig,
+										  AT_DisableTrigAll,
+										  AT_DisableTrigUser);
 
-	if (!IsA(statement, AlterTableStmt))
-		return false;
-	foreach(lc, alter->cmds)
-	{
-		AlterTableType type = ((AlterTableCmd *) lfirst(lc))->subtype;
-
-		disables |= type == AT_DisableTrig || type == AT_DisableTrigAll ||
-			type == AT_DisableTrigUser;
-	}
-	if (!disables || !atq_registry_installed())
-		return false;
-	relation = RangeVarGetRelid(alter->relation, NoLock, true);
-	return relation == atq_registry_table(ATQ_TABLE_TASK_LOGGED) ||
-		relation == atq_registry_table(ATQ_TABLE_TASK_UNLOGGED);
+	return OidIsValid(relation) &&
+		(relation == atq_registry_table(ATQ_TABLE_TASK_LOGGED) ||
+		 relation == atq_registry_table(ATQ_TABLE_TASK_UNLOGGED));
 }
 
 /* A trigger of a table of ours, or all; but not as ALWAYS or REPLICA. */
 static bool
 enables_trigger(Node *statement)
 {
+	Oid			relation = switched_table(statement, AT_EnableTrig,
+										  AT_EnableTrigAll, AT_EnableTrigUser);
+
+	return OidIsValid(relation) && get_rel_namespace(relation) ==
+		get_rel_namespace(atq_registry_table(ATQ_TABLE_HANDLER));
+}
+
+/*
+ * The table whose triggers, one, all or the user's, a statement switches so;
+ * InvalidOid where it does not, or the extension is not there.
+ */
+static Oid
+switched_table(Node *statement, AlterTableType one, AlterTableType all,
+			   AlterTableType user)
+{
 	AlterTableStmt *alter = (AlterTableStmt *) statement;
-	bool		enables = false;
+	bool		switches = false;
 	ListCell   *lc;
-	Oid			relation;
 
 	if (!IsA(statement, AlterTableStmt))
-		return false;
+		return InvalidOid;
 	foreach(lc, alter->cmds)
 	{
 		AlterTableType type = ((AlterTableCmd *) lfirst(lc))->subtype;
 
-		enables |= type == AT_EnableTrig || type == AT_EnableTrigAll ||
-			type == AT_EnableTrigUser;
+		switches |= type == one || type == all || type == user;
 	}
-	if (!enables || !atq_registry_installed())
-		return false;
-	relation = RangeVarGetRelid(alter->relation, NoLock, true);
-	return OidIsValid(relation) && get_rel_namespace(relation) ==
-		get_rel_namespace(atq_registry_table(ATQ_TABLE_HANDLER));
+	if (!switches || !atq_registry_installed())
+		return InvalidOid;
+	return RangeVarGetRelid(alter->relation, NoLock, true);
 }
 
 /* The database that a statement needs for itself, or InvalidOid. */
