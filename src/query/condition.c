@@ -240,20 +240,18 @@ all_of(AtqSource *table, Members *members)
 	return result;
 }
 
-/* What two and more make is in joined, which grows. */
+/* The text is in joined, which grows. */
 static void
 add(AtqCondition *to, StringInfo joined, const char *sql, bool nullable)
 {
 	if (sql == NULL)
 		return;
-	if (to->sql != NULL && joined->data == NULL)
-	{
+	if (joined->data == NULL)
 		initStringInfo(joined);
-		appendStringInfoString(joined, to->sql);
-	}
-	if (to->sql != NULL)
-		appendStringInfo(joined, " AND %s", sql);
-	to->sql = to->sql == NULL ? pstrdup(sql) : joined->data;
+	else
+		appendStringInfoString(joined, " AND ");
+	appendStringInfoString(joined, sql);
+	to->sql = joined->data;
 	to->nullable = to->nullable || nullable;
 }
 
