@@ -254,18 +254,15 @@ replace_relation_name(Oid relation, const char *old, const char *new)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {OIDOID, TEXTOID, TEXTOID};
 	Datum		values[3];
-	AtqSpi		spi;
 
 	values[0] = ObjectIdGetDatum(relation);
 	values[1] = CStringGetTextDatum(old);
 	values[2] = CStringGetTextDatum(new);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	atq_spi_begin(&spi);
-	atq_spi_run(&plan,
-				"UPDATE asynctasq.model SET current_name = $3 "
-				"WHERE relation OPERATOR(pg_catalog.=) $1 "
-				"AND current_name OPERATOR(pg_catalog.=) $2",
-				3, types, values, NULL, SPI_OK_UPDATE);
-	atq_spi_end(&spi);
+	atq_spi_execute(&plan,
+					"UPDATE asynctasq.model SET current_name = $3 "
+					"WHERE relation OPERATOR(pg_catalog.=) $1 "
+					"AND current_name OPERATOR(pg_catalog.=) $2",
+					3, types, values, NULL, SPI_OK_UPDATE);
 	PopActiveSnapshot();
 }
