@@ -216,6 +216,20 @@ EXCEPTION WHEN OTHERS THEN
     RAISE NOTICE '% %', SQLSTATE, regexp_replace(SQLERRM, '\d+', 'N');
 END $$;
 
+-- nor are arguments converted for who may not have them
+RESET SESSION AUTHORIZATION;
+BEGIN;
+CREATE OR REPLACE FUNCTION asynctasq.msgpack_to_jsonb(asynctasq.msgpack) RETURNS jsonb
+LANGUAGE plpgsql AS $$ BEGIN RAISE 'arguments were converted'; END $$;
+SET LOCAL SESSION AUTHORIZATION regress_atq_anna;
+SELECT task_info(:waiting) IS NULL AS info, task_info(:dead) IS NULL AS dead;
+SET LOCAL SESSION AUTHORIZATION regress_atq_watch;
+SELECT task, status, args FROM task_info(:waiting);
+SELECT task, status, args FROM tasks WHERE id = :waiting;
+SET LOCAL SESSION AUTHORIZATION regress_atq_bert;
+SELECT task_info(:waiting);
+ROLLBACK;
+
 -- no function of the reader's own is called with others' rows
 SET SESSION AUTHORIZATION regress_atq_anna;
 CREATE FUNCTION pg_temp.leak(text) RETURNS boolean COST 0.0001

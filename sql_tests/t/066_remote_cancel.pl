@@ -37,8 +37,10 @@ for my $i (1 .. $statements)
 
 	$sql .= 'SET statement_timeout = ' . (1 + int rand($i % 2 ? 6 : 60)) . ";\n$question;\n";
 }
+# The timeout that is set last is in force until another has been set, which it
+# may cancel too.
+$sql .= "SET statement_timeout = 0;\n" x 50;
 my ($status, $stdout, $stderr) = $node->psql('shop', $sql . q{
-	SET statement_timeout = 0;
 	SELECT 'end', sum(checked_out), sum(size) <= 3 FROM asynctasq.stat_pools WHERE pid = pg_backend_pid();}, extra_params => [ '-U', 'app' ], on_error_stop => 0);
 
 my ($right, $wrong) = (0, 0);

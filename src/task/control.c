@@ -189,25 +189,28 @@ may_see(Oid owner)
 
 /*
  * Finds a task that the caller may see, under a new snapshot where the
- * isolation level has one; false when there is none.  Arguments are read
- * only on demand, and withheld, as results are, from who may only see.
+ * isolation level has one; false when there is none.  Arguments are converted
+ * only on demand; they and results are withheld from who may not control it.
  */
 static bool
 look_up(int64 id, bool with_args, TaskLook *look)
 {
 	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {INT8OID, BOOLOID};
-	Datum		values[2];
+	static Oid	types[] = {INT8OID, BOOLOID, OIDOID};
+	Datum		values[3];
 	AtqSpi		spi;
 	bool		found;
 	Oid			owner;
 
 	values[0] = Int64GetDatum(id);
 	values[1] = BoolGetDatum(with_args);
+	values[2] = ObjectIdGetDatum(GetUserId());
 	atq_spi_begin(&spi);
 	found = atq_spi_run(&plan,
 						"SELECT t.id, t.task, q.name, t.status, "
-						"CASE WHEN $2 THEN t.args::pg_catalog.jsonb END, "
+						"CASE WHEN $2 AND pg_catalog.pg_has_role($3, "
+						"COALESCE(q.owner::pg_catalog.oid, 0::pg_catalog.oid), 'USAGE') "
+						"THEN t.args::pg_catalog.jsonb END, "
 						"t.attempt, "
 						"COALESCE(t.max_attempts, h.max_attempts), "
 						"t.priority, t.dispatched_at, t.run_at, "
@@ -242,7 +245,7 @@ look_up(int64 id, bool with_args, TaskLook *look)
 						"LEFT JOIN asynctasq.handler AS h "
 						"ON h.name OPERATOR(pg_catalog.=) t.task "
 						"AND h.role OPERATOR(pg_catalog.=) q.owner",
-						2, types, values, NULL, SPI_OK_SELECT) > 0 &&
+						3, types, values, NULL, SPI_OK_SELECT) > 0 &&
 		read_look(look);
 	atq_spi_end(&spi);
 	if (!found)
@@ -251,7 +254,7 @@ look_up(int64 id, bool with_args, TaskLook *look)
 		DatumGetObjectId(look->values[LOOK_OWNER]);
 	look->ours = may_control(owner);
 	if (!look->ours)
-		look->nulls[INFO_ARGS] = look->nulls[INFO_RESULT] = true;
+		look->nulls[INFO_RESULT] = true;
 	return may_see(owner);
 }
 
