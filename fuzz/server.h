@@ -4,8 +4,8 @@
  *	  The codec outside the server.
  *
  * src/wire is linked as it is; server.c stands in for what it calls of the
- * server: errors, memory, interrupts.  Everything is UTF-8, and there is no
- * Jsonb.
+ * server: errors, memory, interrupts.  Everything is UTF-8.  Jsonb is written,
+ * with numbers that are text, but nothing reads it.
  *
  *-------------------------------------------------------------------------
  */

@@ -9,6 +9,8 @@
  *	- what is accepted is one value, and no beginning of it is accepted;
  *	- its JSON text is always written, and gives bytes that are accepted and
  *	  have the same JSON text; from then on bytes and text stay the same;
+ *	- its Jsonb, tagged and plain, is as utils/jsonb.h describes it, unless it
+ *	  has no plain form;
  *	- every reference found lies within the value and is found again;
  *	- JSON text is refused with one of the documented codes, or gives bytes
  *	  of which the same holds;
@@ -37,6 +39,7 @@ typedef struct Step
 {
 	AtqSpan		input;
 	StringInfoData output;
+	Jsonb	   *json;
 	uint64		references;
 } Step;
 
@@ -45,6 +48,8 @@ extern int	LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 static void check_step(void *arg);
 static void print_step(void *arg);
 static void text_step(void *arg);
+static void tagged_step(void *arg);
+static void plain_step(void *arg);
 static void pack_step(void *arg);
 static void walk_step(void *arg);
 static void walk_value(AtqReader *reader);
@@ -54,6 +59,9 @@ static AtqSpan must(const char *what, void (*step) (void *), AtqSpan input);
 static bool is_accepted(AtqSpan bytes);
 static void check_accepted(AtqSpan bytes);
 static void check_text(AtqSpan bytes);
+static void check_jsonb(AtqSpan bytes);
+static void check_container(const char *data, Size len);
+static void check_item(JEntry type, const char *data, Size len);
 static void check_cut(AtqSpan bytes, Size len);
 static void check_json(AtqSpan text);
 static bool is_same(AtqSpan a, AtqSpan b);
@@ -97,6 +105,22 @@ text_step(void *arg)
 
 	initStringInfo(&step->output);
 	atq_json_text(&step->output, step->input);
+}
+
+static void
+tagged_step(void *arg)
+{
+	Step	   *step = arg;
+
+	step->json = atq_json_tagged(step->input);
+}
+
+static void
+plain_step(void *arg)
+{
+	Step	   *step = arg;
+
+	step->json = atq_json_plain(step->input, NULL, NULL);
 }
 
 static void
@@ -229,6 +253,7 @@ check_accepted(AtqSpan bytes)
 	(void) must("walking", walk_step, bytes);
 	(void) must("scanning for references", scan_step, bytes);
 	check_text(bytes);
+	check_jsonb(bytes);
 	json = must("writing JSON", print_step, bytes);
 	packed = must("packing JSON", pack_step, json);
 	if (!is_accepted(packed))
@@ -251,6 +276,79 @@ check_text(AtqSpan bytes)
 	if (!fuzz_call(text_step, &step, &error) &&
 		error.code != ERRCODE_UNTRANSLATABLE_CHARACTER)
 		fuzz_fail("writing as text: %s", error.message);
+}
+
+static void
+check_jsonb(AtqSpan bytes)
+{
+	Step		step = {bytes};
+	FuzzError	error;
+
+	if (!fuzz_call(tagged_step, &step, &error))
+		fuzz_fail("making tagged Jsonb: %s", error.message);
+	check_container((char *) &step.json->root, VARSIZE(step.json) - VARHDRSZ);
+	if (fuzz_call(plain_step, &step, &error))
+		check_container((char *) &step.json->root,
+						VARSIZE(step.json) - VARHDRSZ);
+	else if (error.code != ERRCODE_DUPLICATE_JSON_OBJECT_KEY_VALUE &&
+			 error.code != ERRCODE_UNTRANSLATABLE_CHARACTER)
+		fuzz_fail("making plain Jsonb: %s", error.message);
+}
+
+/* A container that takes just so many bytes. */
+static void
+check_container(const char *data, Size len)
+{
+	const JsonbContainer *container = (const JsonbContainer *) data;
+	uint32		count = JsonContainerSize(container);
+	uint32		keys = JsonContainerIsObject(container) ? count : 0;
+	Size		offset = sizeof(uint32) + (count + keys) * sizeof(JEntry);
+	const char *items = data + offset;
+	AtqSpan		key = {NULL, 0};
+
+	offset = 0;
+	for (uint32 i = 0; i < count + keys; i++)
+	{
+		JEntry		entry = container->children[i];
+		Size		start = offset;
+		AtqSpan		next;
+
+		if (JBE_HAS_OFF(entry) != (i % JB_OFFSET_STRIDE == 0))
+			fuzz_fail("entry %u of %u has %x", i, count + keys, entry);
+		offset = JBE_OFFLENFLD(entry) + (JBE_HAS_OFF(entry) ? 0 : start);
+		if (offset < start || items + offset > data + len)
+			fuzz_fail("entry %u ends at %zu", i, offset);
+		check_item(entry & JENTRY_TYPEMASK, items + start, offset - start);
+		if (i >= keys)
+			continue;
+		next.data = items + start;
+		next.len = offset - start;
+		if (!JBE_ISSTRING(entry) ||
+			(i > 0 && (next.len < key.len ||
+					   (next.len == key.len &&
+						memcmp(next.data, key.data, key.len) <= 0))))
+			fuzz_fail("key %u is out of order", i);
+		key = next;
+	}
+	if (items + offset != data + len)
+		fuzz_fail("a container of %zu bytes ends at %zu", len,
+				  (Size) (items + offset - data));
+}
+
+static void
+check_item(JEntry type, const char *data, Size len)
+{
+	const char *aligned = (const char *) INTALIGN(data);
+
+	if (type == JENTRY_ISCONTAINER)
+		check_container(aligned, data + len - aligned);
+	else if (type == JENTRY_ISNUMERIC)
+	{
+		if (VARSIZE(aligned) != data + len - aligned)
+			fuzz_fail("a number of %zu bytes has %u", len, VARSIZE(aligned));
+	}
+	else if (type != JENTRY_ISSTRING && len != 0)
+		fuzz_fail("an item without data has %zu bytes", len);
 }
 
 /* The copy ends where the bytes do, for the address sanitizer to see. */

@@ -189,7 +189,7 @@ sub sorts
 		my ($resident, $ticks) = (pages($pid), (split / /, slurp_file("/proc/$pid/stat") =~ s/.*\) //r)[11]);
 
 		($pages, $since) = ($resident, $ticks) if abs($resident - $pages) > 1000;
-		return $pages if $pages > 300_000_000 / 4096 && $ticks - $since >= 20;
+		return $pages if $pages > 120_000_000 / 4096 && $ticks - $since >= 20;
 	}
 	return 0;
 }

@@ -31,6 +31,7 @@
 #include "query/result.h"
 #include "remote/pool.h"
 #include "store/trust.h"
+#include "wire/jsonbwrite.h"
 
 /* A step of reading a result; what it adds to the list is to be read next. */
 typedef void (*Step) (AtqResult *result, List **next);
@@ -381,9 +382,9 @@ atq_result_json(const AtqResult *result, const Datum *values,
 {
 	JsonbParseState *state = NULL;
 
-	return JsonbValueToJsonb(atq_output_push(result->columns,
-											 result->query->output, &state,
-											 WJB_VALUE, values, nulls));
+	return atq_jsonb_make(atq_output_push(result->columns,
+										  result->query->output, &state,
+										  WJB_VALUE, values, nulls));
 }
 
 Jsonb *
@@ -391,7 +392,7 @@ atq_result_row(const AtqResult *result, int row)
 {
 	JsonbParseState *state = NULL;
 
-	return JsonbValueToJsonb(push_row(result, row, &state, WJB_VALUE));
+	return atq_jsonb_make(push_row(result, row, &state, WJB_VALUE));
 }
 
 Jsonb *
@@ -405,7 +406,7 @@ atq_result_list(const AtqResult *result)
 		CHECK_FOR_INTERRUPTS();
 		(void) push_row(result, i, &state, WJB_ELEM);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+	return atq_jsonb_make(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
 /* Only objects have prefetched relations. */

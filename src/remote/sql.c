@@ -23,6 +23,7 @@
 #include "base/argument.h"
 #include "remote/pool.h"
 #include "remote/value.h"
+#include "wire/jsonbwrite.h"
 
 /* The rows of one answer, or one value, on their way to jsonb. */
 typedef struct Answer
@@ -120,8 +121,7 @@ atq_sql_scalar(PG_FUNCTION_ARGS)
 	Jsonb	   *list;
 
 	atq_job_run_one(job);
-	list = JsonbValueToJsonb(pushJsonbValue(&answer->state, WJB_END_ARRAY,
-											NULL));
+	list = atq_jsonb_make(pushJsonbValue(&answer->state, WJB_END_ARRAY, NULL));
 	value = getIthJsonbValueFromContainer(&list->root, 0);
 	if (value == NULL || value->type == jbvNull)
 		PG_RETURN_NULL();
@@ -330,9 +330,9 @@ put_answers(FunctionCallInfo fcinfo, AtqJob **jobs, char **servers, int n)
 		nulls[column] = failure != NULL;
 		nulls[column + 1] = failure == NULL;
 		if (failure == NULL)
-			values[column] = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&answer->state,
-																			 WJB_END_ARRAY,
-																			 NULL)));
+			values[column] = JsonbPGetDatum(atq_jsonb_make(pushJsonbValue(&answer->state,
+																		  WJB_END_ARRAY,
+																		  NULL)));
 		else
 			values[column + 1] = CStringGetTextDatum(atq_failure_line(failure));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,

@@ -8,11 +8,13 @@
  * checked.
  *
  * Whether a map can be a JSON object is only known when its last key was
- * seen: one that is no text makes it a "__map__".  Looking ahead at every map
- * would read nested ones over and over, so a first walk over the bytes
- * notes, for each map in the order of their headers, how it must be written,
- * and the second follows the notes.  The plain form needs no notes: its keys
- * become text.
+ * seen: one that is no text makes it a "__map__".  Jsonb has all keys of an
+ * object, in an order of its own, in front of the values.  Looking ahead at
+ * every map would read nested ones over and over, so a first walk over the
+ * bytes notes what each map is, in the order of their headers, and for Jsonb
+ * its keys and where their values are.  The second walk follows the notes, and
+ * goes from value to value in the order of the keys.  A map without pairs
+ * needs no note.
  *
  * Text that the server's encoding cannot hold goes as base64, as does what
  * holds U+0000: whoever looks at a task must see it, not an error.
@@ -42,6 +44,30 @@
 #include "wire/marker.h"
 #include "wire/text.h"
 
+/* What a map becomes. */
+typedef enum MapKind
+{
+	MAP_OBJECT,
+	MAP_PAIRS,					/* tagged: a "__map__" */
+	MAP_REFERENCE				/* plain: what it stands for */
+} MapKind;
+
+typedef struct MapNote
+{
+	MapKind		kind;
+	uint32		end;			/* the offset of what is behind it */
+	uint32		next_note;		/* the first note of what is behind it */
+	uint32		first_pair;		/* Jsonb object: those from here on are its */
+} MapNote;
+
+/* Of a Jsonb object, in the order of the keys once all have been seen. */
+typedef struct MapPair
+{
+	AtqSpan		key;			/* in the server's encoding */
+	uint32		value;			/* its offset */
+	uint32		note;			/* its first note */
+} MapPair;
+
 typedef struct Form
 {
 	AtqJsonOut	out;
@@ -50,9 +76,14 @@ typedef struct Form
 	bool		literal;		/* plain, and dict markers are maps */
 	AtqJsonResolver resolve;	/* plain: NULL leaves references as maps */
 	void	   *arg;
-	StringInfoData notes;		/* tagged: a byte per map, true for __map__ */
-	int			next_note;
-	StringInfoData scratch;		/* for short texts, copied out */
+	MapNote    *notes;
+	uint32		nnotes;
+	uint32		max_notes;
+	MapPair    *pairs;
+	uint32		npairs;
+	uint32		max_pairs;
+	uint32		next_note;		/* second walk */
+	StringInfoData scratch;		/* for short texts */
 } Form;
 
 static const char *const tag_names[] = {
@@ -70,15 +101,24 @@ static const char *const tag_names[] = {
 	[ATQ_TAG_EXT] = "__ext__",
 };
 
-static void write_tagged(Form *form, AtqSpan value);
-static void note_maps(AtqReader *reader, StringInfo notes);
-static void note_map(AtqReader *reader, uint32 pairs, StringInfo notes);
+static void write_form(Form *form, AtqSpan value);
+static void read_token(Form *form, AtqToken *token);
+static void note_maps(Form *form);
+static void note_map(Form *form, uint32 pairs, Size start);
+static bool match_reference(Form *form, Size start, AtqReference *reference);
+static MapKind note_pairs(Form *form, uint32 pairs, uint32 first);
+static bool note_key(Form *form, uint32 pairs, AtqSpan *key);
+static void sort_pairs(MapPair *pairs, uint32 count);
+static int	compare_pairs(const void *a, const void *b);
+static void *grow(void *array, uint32 *max, uint32 needed, Size size);
 static bool has_nul(AtqSpan text);
 static void write_value(Form *form);
 static void write_items(Form *form, uint32 count);
-static void write_map(Form *form, uint32 pairs);
+static void write_map(Form *form, uint32 pairs, Size start);
+static void write_members(Form *form, uint32 pairs);
+static void write_object(Form *form, const MapPair *members, uint32 pairs);
 static void write_pairs(Form *form, uint32 pairs);
-static void write_plain_map(Form *form, uint32 pairs, Size start);
+static void write_reference(Form *form, Size start);
 static AtqSpan plain_key(Form *form);
 static void write_str(Form *form, AtqSpan text);
 static void write_bytes(Form *form, AtqSpan bytes);
@@ -88,7 +128,8 @@ static void write_ext(Form *form, const AtqToken *token);
 static void write_unknown_ext(Form *form, const AtqToken *token);
 static void write_decimal(Form *form, AtqSpan digits);
 static void write_timestamp(Form *form, const AtqToken *token);
-static AtqSpan copy_scratch(Form *form);
+static void write_scratch(Form *form);
+static void write_base64(Form *form, AtqSpan bytes);
 static void write_ascii(Form *form, const char *text);
 static void begin_tag(Form *form, AtqTag tag);
 static void end_tag(Form *form);
@@ -122,7 +163,7 @@ atq_json_tagged(AtqSpan value)
 	Form		form = {0};
 
 	atq_out_open_jsonb(&form.out);
-	write_tagged(&form, value);
+	write_form(&form, value);
 	return atq_out_finish(&form.out);
 }
 
@@ -133,7 +174,7 @@ atq_json_print(StringInfo buf, AtqSpan value)
 	Form		form = {0};
 
 	atq_out_open_text(&form.out, buf);
-	write_tagged(&form, value);
+	write_form(&form, value);
 }
 
 /*
@@ -146,12 +187,10 @@ atq_json_plain(AtqSpan value, AtqJsonResolver resolve, void *arg)
 	Form		form = {0};
 
 	atq_out_open_jsonb(&form.out);
-	atq_msgpack_open(&form.reader, value);
 	form.plain = true;
 	form.resolve = resolve;
 	form.arg = arg;
-	initStringInfo(&form.scratch);
-	write_value(&form);
+	write_form(&form, value);
 	return atq_out_finish(&form.out);
 }
 
@@ -162,11 +201,9 @@ atq_json_literal(AtqSpan value)
 	Form		form = {0};
 
 	atq_out_open_jsonb(&form.out);
-	atq_msgpack_open(&form.reader, value);
 	form.plain = true;
 	form.literal = true;
-	initStringInfo(&form.scratch);
-	write_value(&form);
+	write_form(&form, value);
 	return atq_out_finish(&form.out);
 }
 
@@ -184,64 +221,178 @@ atq_json_text(StringInfo buf, AtqSpan value)
 }
 
 static void
-write_tagged(Form *form, AtqSpan value)
+write_form(Form *form, AtqSpan value)
 {
-	AtqReader	reader;
-
-	initStringInfo(&form->notes);
 	initStringInfo(&form->scratch);
-	atq_msgpack_open(&reader, value);
-	note_maps(&reader, &form->notes);
+	atq_msgpack_open(&form->reader, value);
+	note_maps(form);
 	atq_msgpack_open(&form->reader, value);
 	write_value(form);
-	pfree(form->notes.data);
 	pfree(form->scratch.data);
+	if (form->notes != NULL)
+		pfree(form->notes);
+	if (form->pairs != NULL)
+		pfree(form->pairs);
 }
 
-/* Notes how each map of a value must be written, and goes behind it. */
+/* Reads a token as both walks take it, but for the sets of the tagged form. */
 static void
-note_maps(AtqReader *reader, StringInfo notes)
+read_token(Form *form, AtqToken *token)
 {
+	if (form->plain && !form->literal)
+		atq_marker_next(&form->reader, token);
+	else
+		atq_msgpack_next(&form->reader, token);
+}
+
+/* Notes the maps of a value, and goes behind it. */
+static void
+note_maps(Form *form)
+{
+	Size		start = form->reader.off;
 	AtqToken	token;
-	uint32		i;
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
-	atq_msgpack_next(reader, &token);
-	atq_marker_enter_set(reader, &token);
+	read_token(form, &token);
+	atq_marker_enter_set(&form->reader, &token);
 	if (token.kind == ATQ_TOKEN_ARRAY)
 	{
-		for (i = 0; i < token.count; i++)
-			note_maps(reader, notes);
+		for (uint32 i = 0; i < token.count; i++)
+			note_maps(form);
 	}
-	else if (token.kind == ATQ_TOKEN_MAP)
-		note_map(reader, token.count, notes);
+	else if (token.kind == ATQ_TOKEN_MAP && token.count > 0)
+		note_map(form, token.count, start);
 }
 
-/* A key that no JSON object can have, or a tag's look, make a __map__. */
+/* Start is where its header stands. */
 static void
-note_map(AtqReader *reader, uint32 pairs, StringInfo notes)
+note_map(Form *form, uint32 pairs, Size start)
 {
-	int			note = notes->len;
-	uint32		i;
+	uint32		note = form->nnotes++;
+	uint32		first = form->npairs;
+	AtqReference reference;
+	MapKind		kind;
 
-	appendStringInfoChar(notes, false);
-	for (i = 0; i < pairs; i++)
+	form->notes = grow(form->notes, &form->max_notes, form->nnotes,
+					   sizeof(MapNote));
+	if (match_reference(form, start, &reference))
 	{
-		AtqReader	key_reader = *reader;
-		AtqToken	key;
-
-		atq_msgpack_next(&key_reader, &key);
-		if (key.kind != ATQ_TOKEN_STR || !atq_text_fits(key.v.bytes) ||
-			(pairs == 1 && atq_tag_find(key.v.bytes) != ATQ_TAG_NONE))
-		{
-			notes->data[note] = true;
-			note_maps(reader, notes);
-		}
-		else
-			*reader = key_reader;
-		note_maps(reader, notes);
+		kind = MAP_REFERENCE;
+		form->reader.off = start + reference.whole.len;
 	}
+	else
+	{
+		if (!form->out.text)
+		{
+			form->npairs += pairs;
+			form->pairs = grow(form->pairs, &form->max_pairs, form->npairs,
+							   sizeof(MapPair));
+		}
+		kind = note_pairs(form, pairs, first);
+		if (!form->out.text && kind == MAP_OBJECT)
+			sort_pairs(form->pairs + first, pairs);
+	}
+	form->notes[note].kind = kind;
+	form->notes[note].end = form->reader.off;
+	form->notes[note].next_note = form->nnotes;
+	form->notes[note].first_pair = first;
+}
+
+static bool
+match_reference(Form *form, Size start, AtqReference *reference)
+{
+	AtqSpan		whole = {form->reader.data + start, form->reader.len - start};
+
+	return form->resolve != NULL && atq_reference_match(whole, reference);
+}
+
+/* Goes through the pairs of a map, and keeps those of a Jsonb object. */
+static MapKind
+note_pairs(Form *form, uint32 pairs, uint32 first)
+{
+	MapKind		kind = MAP_OBJECT;
+
+	for (uint32 i = 0; i < pairs; i++)
+	{
+		AtqSpan		key;
+
+		if (!note_key(form, pairs, &key))
+			kind = MAP_PAIRS;
+		else if (!form->out.text)
+		{
+			MapPair    *pair = &form->pairs[first + i];
+
+			pair->key = key;
+			pair->value = form->reader.off;
+			pair->note = form->nnotes;
+		}
+		note_maps(form);
+	}
+	return kind;
+}
+
+/* False for what no JSON object can have as a key, or what looks like a tag. */
+static bool
+note_key(Form *form, uint32 pairs, AtqSpan *key)
+{
+	AtqReader	ahead = form->reader;
+	AtqToken	token;
+
+	if (form->plain)
+	{
+		*key = plain_key(form);
+		return true;
+	}
+	atq_msgpack_next(&ahead, &token);
+	if (token.kind != ATQ_TOKEN_STR || !atq_text_fits(token.v.bytes) ||
+		(pairs == 1 && atq_tag_find(token.v.bytes) != ATQ_TAG_NONE))
+	{
+		note_maps(form);
+		return false;
+	}
+	form->reader = ahead;
+	if (!form->out.text)
+		*key = atq_text_import(token.v.bytes);
+	return true;
+}
+
+/* Brings pairs in the order of their keys; throws where two have the same. */
+static void
+sort_pairs(MapPair *pairs, uint32 count)
+{
+	if (count == 1)
+		return;
+	qsort(pairs, count, sizeof(MapPair), compare_pairs);
+	for (uint32 i = 1; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (atq_jsonb_compare(pairs[i - 1].key, pairs[i].key) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_JSON_OBJECT_KEY_VALUE),
+					 errmsg("two keys of a MessagePack map are the same text in plain JSON"),
+					 errhint("Take the argument as type asynctasq.msgpack.")));
+	}
+}
+
+static int
+compare_pairs(const void *a, const void *b)
+{
+	CHECK_FOR_INTERRUPTS();
+	return atq_jsonb_compare(((const MapPair *) a)->key,
+							 ((const MapPair *) b)->key);
+}
+
+/* The array with room for so many elements. */
+static void *
+grow(void *array, uint32 *max, uint32 needed, Size size)
+{
+	if (needed <= *max)
+		return array;
+	*max = Max(needed, *max * 2);
+	if (array == NULL)
+		return palloc_extended(*max * size, MCXT_ALLOC_HUGE);
+	return repalloc_huge(array, *max * size);
 }
 
 static bool
@@ -259,13 +410,9 @@ write_value(Form *form)
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
-	if (form->plain && !form->literal)
-		atq_marker_next(&form->reader, &token);
-	else
-		atq_msgpack_next(&form->reader, &token);
+	read_token(form, &token);
 	if (form->plain)
 		atq_marker_enter_set(&form->reader, &token);
-
 	switch (token.kind)
 	{
 		case ATQ_TOKEN_NIL:
@@ -296,10 +443,7 @@ write_value(Form *form)
 			write_items(form, token.count);
 			break;
 		case ATQ_TOKEN_MAP:
-			if (form->plain)
-				write_plain_map(form, token.count, start);
-			else
-				write_map(form, token.count);
+			write_map(form, token.count, start);
 			break;
 	}
 }
@@ -309,30 +453,67 @@ write_items(Form *form, uint32 count)
 {
 	uint32		i;
 
-	atq_out_begin_array(&form->out);
+	atq_out_begin_array(&form->out, count);
 	for (i = 0; i < count; i++)
 		write_value(form);
 	atq_out_end_array(&form->out);
 }
 
-/* Writes a map as the notes say. */
+/* Writes a map as its note says; start is where its header stands. */
 static void
-write_map(Form *form, uint32 pairs)
+write_map(Form *form, uint32 pairs, Size start)
 {
-	uint32		i;
+	const MapNote *note;
 
-	if (form->notes.data[form->next_note++])
+	if (pairs == 0)
 	{
-		write_pairs(form, pairs);
+		atq_out_begin_object(&form->out, 0);
+		atq_out_end_object(&form->out);
 		return;
 	}
-	atq_out_begin_object(&form->out);
-	for (i = 0; i < pairs; i++)
+	note = &form->notes[form->next_note++];
+	if (note->kind == MAP_REFERENCE)
+		write_reference(form, start);
+	else if (note->kind == MAP_PAIRS)
+		write_pairs(form, pairs);
+	else if (form->out.text)
+		write_members(form, pairs);
+	else
+		write_object(form, form->pairs + note->first_pair, pairs);
+	form->reader.off = note->end;
+	form->next_note = note->next_note;
+}
+
+/* Writes the members of an object as text, in the order in which they are. */
+static void
+write_members(Form *form, uint32 pairs)
+{
+	atq_out_begin_object(&form->out, pairs);
+	for (uint32 i = 0; i < pairs; i++)
 	{
 		AtqToken	key;
 
 		atq_msgpack_next(&form->reader, &key);
 		atq_out_key(&form->out, atq_text_import(key.v.bytes));
+		write_value(form);
+	}
+	atq_out_end_object(&form->out);
+}
+
+/* Writes an object of Jsonb; leaves the reader anywhere. */
+static void
+write_object(Form *form, const MapPair *members, uint32 pairs)
+{
+	atq_out_begin_object(&form->out, pairs);
+	for (uint32 i = 0; i < pairs; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		atq_out_key(&form->out, members[i].key);
+	}
+	for (uint32 i = 0; i < pairs; i++)
+	{
+		form->reader.off = members[i].value;
+		form->next_note = members[i].note;
 		write_value(form);
 	}
 	atq_out_end_object(&form->out);
@@ -345,10 +526,10 @@ write_pairs(Form *form, uint32 pairs)
 	uint32		i;
 
 	begin_tag(form, ATQ_TAG_MAP);
-	atq_out_begin_array(&form->out);
+	atq_out_begin_array(&form->out, pairs);
 	for (i = 0; i < pairs; i++)
 	{
-		atq_out_begin_array(&form->out);
+		atq_out_begin_array(&form->out, 2);
 		write_value(form);
 		write_value(form);
 		atq_out_end_array(&form->out);
@@ -357,41 +538,20 @@ write_pairs(Form *form, uint32 pairs)
 	end_tag(form);
 }
 
-/*
- * Writes a map with its keys as text, or what a reference stands for; start
- * is where its header stands.
- */
+/* Writes what a reference stands for. */
 static void
-write_plain_map(Form *form, uint32 pairs, Size start)
+write_reference(Form *form, Size start)
 {
-	AtqReader  *reader = &form->reader;
-	AtqSpan		whole = {reader->data + start, reader->len - start};
 	AtqReference reference;
-	uint32		i;
+	Jsonb	   *row;
 
-	if (form->resolve && atq_reference_match(whole, &reference))
-	{
-		Jsonb	   *row = form->resolve(&reference, form->arg);
-
-		if (row)
-			atq_out_jsonb(&form->out, row);
-		else
-			atq_out_null(&form->out);
-		reader->off = start + reference.whole.len;
-		return;
-	}
-
-	atq_out_begin_object(&form->out);
-	for (i = 0; i < pairs; i++)
-	{
-		atq_out_key(&form->out, plain_key(form));
-		write_value(form);
-	}
-	if ((uint32) atq_out_end_object(&form->out) != pairs)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_JSON_OBJECT_KEY_VALUE),
-				 errmsg("two keys of a MessagePack map are the same text in plain JSON"),
-				 errhint("Take the argument as type asynctasq.msgpack.")));
+	if (!match_reference(form, start, &reference))
+		elog(ERROR, "reference is none the second time");
+	row = form->resolve(&reference, form->arg);
+	if (row != NULL)
+		atq_out_jsonb(&form->out, row);
+	else
+		atq_out_null(&form->out);
 }
 
 /* Reads a key as text. */
@@ -400,6 +560,7 @@ plain_key(Form *form)
 {
 	AtqReader	ahead = form->reader;
 	AtqToken	key;
+	AtqSpan		text;
 
 	atq_msgpack_next(&ahead, &key);
 	if (key.kind == ATQ_TOKEN_STR && !has_nul(key.v.bytes))
@@ -410,7 +571,9 @@ plain_key(Form *form)
 
 	resetStringInfo(&form->scratch);
 	atq_json_text(&form->scratch, atq_msgpack_skip(&form->reader));
-	return copy_scratch(form);
+	text.data = pnstrdup(form->scratch.data, form->scratch.len);
+	text.len = form->scratch.len;
+	return text;
 }
 
 static void
@@ -418,7 +581,11 @@ write_str(Form *form, AtqSpan text)
 {
 	if (form->plain ? !has_nul(text) : atq_text_fits(text))
 	{
-		atq_out_string(&form->out, atq_text_import(text));
+		AtqSpan		imported = atq_text_import(text);
+
+		atq_out_string(&form->out, imported);
+		if (imported.data != text.data)
+			pfree((void *) imported.data);
 		return;
 	}
 	if (form->plain)
@@ -429,7 +596,7 @@ write_str(Form *form, AtqSpan text)
 				 errhint("Take the argument as type asynctasq.msgpack.")));
 
 	begin_tag(form, ATQ_TAG_STR);
-	atq_out_string(&form->out, encode_base64(text));
+	write_base64(form, text);
 	end_tag(form);
 }
 
@@ -438,7 +605,7 @@ write_bytes(Form *form, AtqSpan bytes)
 {
 	if (!form->plain)
 		begin_tag(form, ATQ_TAG_BYTES);
-	atq_out_string(&form->out, encode_base64(bytes));
+	write_base64(form, bytes);
 	if (!form->plain)
 		end_tag(form);
 }
@@ -473,7 +640,7 @@ write_float(Form *form, double value)
 	}
 	if (!form->plain)
 		begin_tag(form, ATQ_TAG_FLOAT);
-	write_ascii(form, pstrdup(digits));
+	write_ascii(form, digits);
 	if (!form->plain)
 		end_tag(form);
 }
@@ -519,7 +686,7 @@ write_ext(Form *form, const AtqToken *token)
 		begin_tag(form, tag);
 	resetStringInfo(&form->scratch);
 	ext_text(&form->scratch, token);
-	atq_out_string(&form->out, copy_scratch(form));
+	write_scratch(form);
 	if (!form->plain)
 		end_tag(form);
 }
@@ -529,9 +696,9 @@ static void
 write_unknown_ext(Form *form, const AtqToken *token)
 {
 	begin_tag(form, ATQ_TAG_EXT);
-	atq_out_begin_array(&form->out);
+	atq_out_begin_array(&form->out, 2);
 	atq_out_int(&form->out, token->ext_code);
-	atq_out_string(&form->out, encode_base64(token->v.bytes));
+	write_base64(form, token->v.bytes);
 	atq_out_end_array(&form->out);
 	end_tag(form);
 }
@@ -552,6 +719,7 @@ write_decimal(Form *form, AtqSpan digits)
 		write_ascii(form, text);
 	else
 		atq_out_number(&form->out, text);
+	pfree(text);
 }
 
 /*
@@ -585,20 +753,26 @@ write_timestamp(Form *form, const AtqToken *token)
 	}
 	if (!form->plain)
 		begin_tag(form, ATQ_TAG_TIMESTAMP);
-	atq_out_string(&form->out, copy_scratch(form));
+	write_scratch(form);
 	if (!form->plain)
 		end_tag(form);
 }
 
-/* What stands in the scratch buffer; Jsonb needs it to stay. */
-static AtqSpan
-copy_scratch(Form *form)
+static void
+write_scratch(Form *form)
 {
-	AtqSpan		copy = {form->scratch.data, form->scratch.len};
+	AtqSpan		text = {form->scratch.data, form->scratch.len};
 
-	if (!form->out.text)
-		copy.data = pnstrdup(copy.data, copy.len);
-	return copy;
+	atq_out_string(&form->out, text);
+}
+
+static void
+write_base64(Form *form, AtqSpan bytes)
+{
+	AtqSpan		text = encode_base64(bytes);
+
+	atq_out_string(&form->out, text);
+	pfree((void *) text.data);
 }
 
 static void
@@ -614,7 +788,7 @@ begin_tag(Form *form, AtqTag tag)
 {
 	AtqSpan		name = {tag_names[tag], strlen(tag_names[tag])};
 
-	atq_out_begin_object(&form->out);
+	atq_out_begin_object(&form->out, 1);
 	atq_out_key(&form->out, name);
 }
 

@@ -3,31 +3,24 @@
  * jsonout.c
  *	  Writing JSON, as text or as Jsonb, with the same calls.
  *
- * The text looks as jsonb's own text does.  Jsonb is built with the server's
- * parse state; strings given to it are pointed at, not copied, and must live
- * until atq_out_finish.
- *
- * Memory: everything is palloc'd in the caller's context.
+ * The text looks as jsonb's own text does.  Memory: everything is palloc'd in
+ * the caller's context.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
 #include "wire/jsonout.h"
 
-/* An object with as many pairs takes the server long to sort. */
-#define MANY_PAIRS		10000
-
-static void sort_pairs(JsonbValue *object);
-static int	compare_pairs(const void *a, const void *b);
+static void begin_text(AtqJsonOut *out, char bracket);
+static void end_text(AtqJsonOut *out, char bracket);
+static void put_text(AtqJsonOut *out, const char *text, Size len);
 static void lead(AtqJsonOut *out);
 static void put_quoted(StringInfo text, AtqSpan string);
 static void put_escape(StringInfo text, char c);
-static void push(AtqJsonOut *out, JsonbValue *value);
 
 void
 atq_out_open_text(AtqJsonOut *out, StringInfo text)
@@ -42,223 +35,161 @@ void
 atq_out_open_jsonb(AtqJsonOut *out)
 {
 	memset(out, 0, sizeof(*out));
+	atq_jsonb_open(&out->jsonb);
 }
 
-/* The finished Jsonb; throws 54000 where the format's limits are passed. */
 Jsonb *
 atq_out_finish(AtqJsonOut *out)
 {
-	Assert(out->root && !out->state);
-	return JsonbValueToJsonb(out->root);
+	return atq_jsonb_close(&out->jsonb);
 }
 
 void
-atq_out_begin_array(AtqJsonOut *out)
+atq_out_begin_array(AtqJsonOut *out, uint32 items)
 {
 	if (out->text)
-	{
-		lead(out);
-		appendStringInfoChar(out->text, '[');
-		out->first = true;
-	}
+		begin_text(out, '[');
 	else
-		pushJsonbValue(&out->state, WJB_BEGIN_ARRAY, NULL);
+		atq_jsonb_begin_array(&out->jsonb, items);
 }
 
 void
 atq_out_end_array(AtqJsonOut *out)
 {
 	if (out->text)
-	{
-		appendStringInfoChar(out->text, ']');
-		out->first = false;
-	}
+		end_text(out, ']');
 	else
-		out->root = pushJsonbValue(&out->state, WJB_END_ARRAY, NULL);
+		atq_jsonb_end(&out->jsonb);
 }
 
 void
-atq_out_begin_object(AtqJsonOut *out)
+atq_out_begin_object(AtqJsonOut *out, uint32 pairs)
 {
 	if (out->text)
-	{
-		lead(out);
-		appendStringInfoChar(out->text, '{');
-		out->first = true;
-	}
+		begin_text(out, '{');
 	else
-		pushJsonbValue(&out->state, WJB_BEGIN_OBJECT, NULL);
+		atq_jsonb_begin_object(&out->jsonb, pairs);
 }
 
-int
+void
 atq_out_end_object(AtqJsonOut *out)
 {
 	if (out->text)
-	{
-		appendStringInfoChar(out->text, '}');
-		out->first = false;
-		return 0;
-	}
-	sort_pairs(&out->state->contVal);
-	out->root = pushJsonbValue(&out->state, WJB_END_OBJECT, NULL);
-	return out->root->val.object.nPairs;
-}
-
-/*
- * At an object's end the server sorts its pairs, deaf to interrupts: for
- * millions of them that takes most of a minute.  It is done at once where they
- * are in order already.
- */
-static void
-sort_pairs(JsonbValue *object)
-{
-	if (object->val.object.nPairs >= MANY_PAIRS)
-		qsort(object->val.object.pairs, object->val.object.nPairs,
-			  sizeof(JsonbPair), compare_pairs);
-}
-
-/* The server's order; of equal keys the last is the first. */
-static int
-compare_pairs(const void *a, const void *b)
-{
-	const JsonbPair *x = a;
-	const JsonbPair *y = b;
-	int			x_len = x->key.val.string.len;
-	int			y_len = y->key.val.string.len;
-	int			order;
-
-	CHECK_FOR_INTERRUPTS();
-	if (x_len != y_len)
-		return x_len < y_len ? -1 : 1;
-	order = memcmp(x->key.val.string.val, y->key.val.string.val, x_len);
-	if (order != 0)
-		return order;
-	return x->order > y->order ? -1 : 1;
+		end_text(out, '}');
+	else
+		atq_jsonb_end(&out->jsonb);
 }
 
 void
 atq_out_key(AtqJsonOut *out, AtqSpan name)
 {
-	JsonbValue	value;
-
-	if (out->text)
+	if (!out->text)
 	{
-		lead(out);
-		put_quoted(out->text, name);
-		appendBinaryStringInfo(out->text, ": ", 2);
-		out->after_key = true;
+		atq_jsonb_string(&out->jsonb, name);
 		return;
 	}
-	value.type = jbvString;
-	value.val.string.val = (char *) name.data;
-	value.val.string.len = (int) name.len;
-	pushJsonbValue(&out->state, WJB_KEY, &value);
+	lead(out);
+	put_quoted(out->text, name);
+	appendBinaryStringInfo(out->text, ": ", 2);
+	out->after_key = true;
 }
 
 void
 atq_out_string(AtqJsonOut *out, AtqSpan string)
 {
-	JsonbValue	value;
-
-	if (out->text)
+	if (!out->text)
 	{
-		lead(out);
-		put_quoted(out->text, string);
+		atq_jsonb_string(&out->jsonb, string);
 		return;
 	}
-	value.type = jbvString;
-	value.val.string.val = (char *) string.data;
-	value.val.string.len = (int) string.len;
-	push(out, &value);
+	lead(out);
+	put_quoted(out->text, string);
 }
 
 /* A number with all its digits; throws 22003 beyond numeric's range. */
 void
 atq_out_number(AtqJsonOut *out, char *digits)
 {
-	JsonbValue	value;
+	Numeric		number;
 
 	if (out->text)
 	{
-		lead(out);
-		appendStringInfoString(out->text, digits);
+		put_text(out, digits, strlen(digits));
 		return;
 	}
-	value.type = jbvNumeric;
-	value.val.numeric =
-		DatumGetNumeric(DirectFunctionCall3(numeric_in,
-											CStringGetDatum(digits),
-											ObjectIdGetDatum(InvalidOid),
-											Int32GetDatum(-1)));
-	push(out, &value);
+	number = DatumGetNumeric(DirectFunctionCall3(numeric_in,
+												 CStringGetDatum(digits),
+												 ObjectIdGetDatum(InvalidOid),
+												 Int32GetDatum(-1)));
+	atq_jsonb_numeric(&out->jsonb, number);
+	pfree(number);
 }
 
 void
-atq_out_int(AtqJsonOut *out, int64 number)
+atq_out_int(AtqJsonOut *out, int64 value)
 {
-	JsonbValue	value;
+	Numeric		number;
 
 	if (out->text)
 	{
 		char		digits[24];
-		int			len = pg_lltoa(number, digits);
 
-		lead(out);
-		appendBinaryStringInfo(out->text, digits, len);
+		put_text(out, digits, pg_lltoa(value, digits));
 		return;
 	}
-	value.type = jbvNumeric;
-	value.val.numeric = int64_to_numeric(number);
-	push(out, &value);
+	number = int64_to_numeric(value);
+	atq_jsonb_numeric(&out->jsonb, number);
+	pfree(number);
 }
 
 void
-atq_out_bool(AtqJsonOut *out, bool boolean)
+atq_out_bool(AtqJsonOut *out, bool value)
 {
-	JsonbValue	value;
-
-	if (out->text)
-	{
-		lead(out);
-		appendStringInfoString(out->text, boolean ? "true" : "false");
-		return;
-	}
-	value.type = jbvBool;
-	value.val.boolean = boolean;
-	push(out, &value);
+	if (!out->text)
+		atq_jsonb_bool(&out->jsonb, value);
+	else if (value)
+		put_text(out, "true", 4);
+	else
+		put_text(out, "false", 5);
 }
 
 void
 atq_out_null(AtqJsonOut *out)
 {
-	JsonbValue	value;
-
 	if (out->text)
-	{
-		lead(out);
-		appendBinaryStringInfo(out->text, "null", 4);
-		return;
-	}
-	value.type = jbvNull;
-	push(out, &value);
+		put_text(out, "null", 4);
+	else
+		atq_jsonb_null(&out->jsonb);
 }
 
-/* Puts a whole Jsonb in, a scalar as a scalar. */
 void
 atq_out_jsonb(AtqJsonOut *out, Jsonb *json)
 {
-	JsonbValue	value;
-
 	Assert(!out->text);
-	if (!JB_ROOT_IS_SCALAR(json))
-	{
-		value.type = jbvBinary;
-		value.val.binary.data = &json->root;
-		value.val.binary.len = VARSIZE_ANY_EXHDR(json);
-	}
-	else
-		(void) JsonbExtractScalar(&json->root, &value);
-	push(out, &value);
+	atq_jsonb_put(&out->jsonb, json);
+}
+
+static void
+begin_text(AtqJsonOut *out, char bracket)
+{
+	lead(out);
+	appendStringInfoChar(out->text, bracket);
+	out->first = true;
+}
+
+static void
+end_text(AtqJsonOut *out, char bracket)
+{
+	appendStringInfoChar(out->text, bracket);
+	out->first = false;
+}
+
+/* Appends an item that is written as it is. */
+static void
+put_text(AtqJsonOut *out, const char *text, Size len)
+{
+	lead(out);
+	appendBinaryStringInfo(out->text, text, (int) len);
 }
 
 /* What must stand in front of an item of the text. */
@@ -305,19 +236,4 @@ put_escape(StringInfo text, char c)
 		appendStringInfo(text, "\\%c", letters[at - named]);
 	else
 		appendStringInfo(text, "\\u%04x", (int) c);
-}
-
-/* Puts a value where the parse state stands, or makes it the root. */
-static void
-push(AtqJsonOut *out, JsonbValue *value)
-{
-	if (!out->state)
-	{
-		out->scalar = *value;
-		out->root = &out->scalar;
-	}
-	else
-		pushJsonbValue(&out->state,
-					   out->state->contVal.type == jbvObject ?
-					   WJB_VALUE : WJB_ELEM, value);
 }
