@@ -50,23 +50,25 @@ SIGNALS = (
 )
 # What a reload changes, each to one of its values.
 SETTINGS = (("asynctasq.synchronous_commit", ("on", "off")),
-            ("asynctasq.workers_per_lane", ("1", "2", "3")),
+            ("asynctasq.workers_per_lane", ("1", "2", "3", "4")),
             ("asynctasq.claim_size", ("1", "10", "100")))
 CRASHES = ((6, "SIGKILL", "worker"), (3, "SIGKILL", "session"),
            (2, "SIGKILL", "launcher"), (1, "SIGKILL", "auxiliary"),
            (3, "immediate stop", None), (3, "SIGKILL", "postmaster"))
 STOP_S = 3
 NOTICE_S = 10
-GAPS_S = {"signal": (0.02, 0.6), "restart": (15, 30), "crash": (3, 9)}
+# Seconds between two of them.
+GAPS = {"restart": (15, 30), "crash": (3, 9)}
 
 
 class Nemesis(threading.Thread):
-    def __init__(self, server, folder, seed, mode):
+    def __init__(self, server, folder, seed, mode, signal_ms):
         super().__init__(name="nemesis", daemon=True)
         self.server = server
         self.random = random.Random("%s nemesis" % seed)
         self.ledger = Ledger(folder, "crashes")
         self.mode = mode
+        self.gaps = {"signal": (0, 2 * signal_ms / 1000), **GAPS}
         self.stopping = threading.Event()
         self.connection = None
         self.done = collections.Counter()
@@ -96,7 +98,7 @@ class Nemesis(threading.Thread):
             self.wake()
 
     def plan(self, kind):
-        self.at(self.random.uniform(*GAPS_S[kind]), kind)
+        self.at(self.random.uniform(*self.gaps[kind]), kind)
 
     def at(self, seconds, kind, pid=None):
         heapq.heappush(self.events, (time.monotonic() + seconds,

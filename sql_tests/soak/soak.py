@@ -1,4 +1,4 @@
-"""soak.py BINDIR DATA MINUTES SEED NEMESIS
+"""soak.py BINDIR DATA MINUTES SEED NEMESIS PRODUCERS SIGNAL_MS
 
 Producers dispatch tasks, workers run them, and a nemesis does its worst to
 the server, for some minutes; then the ledger, which is kept outside the
@@ -24,7 +24,6 @@ from producer import ROLES, Producer
 from server import LIMIT_S, Failure, Server, wait_until
 from verdict import Verdict
 
-PRODUCERS = 8
 ENOUGH_WAITING = 1500
 DIFFERENCES_SHOWN = 30
 
@@ -34,17 +33,17 @@ WAITING = """
 
 
 class Soak:
-    def __init__(self, server, seed, mode):
+    def __init__(self, server, seed, mode, producers, signal_ms):
         self.server = server
         self.folder = os.path.join(os.path.dirname(server.data), "ledger")
         self.pause = threading.Event()
         self.differences = []
         os.mkdir(self.folder)
         self.prepare()
-        self.nemesis = Nemesis(server, self.folder, seed, mode)
+        self.nemesis = Nemesis(server, self.folder, seed, mode, signal_ms)
         self.producers = [Producer(server, self.folder, seed, number + 1,
                                    self.pause)
-                          for number in range(PRODUCERS)]
+                          for number in range(producers)]
 
     def prepare(self):
         here = os.path.dirname(os.path.abspath(__file__))
@@ -165,10 +164,10 @@ class Soak:
         return verdict
 
 
-def main(bindir, data, minutes, seed, mode):
+def main(bindir, data, minutes, seed, mode, producers, signal_ms):
     server = Server(bindir, data)
     server.adopt()
-    soak = Soak(server, seed, mode)
+    soak = Soak(server, seed, mode, producers, signal_ms)
     verdict = None
     differences = soak.differences
     try:
@@ -197,4 +196,4 @@ def main(bindir, data, minutes, seed, mode):
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4],
-                  sys.argv[5]))
+                  sys.argv[5], int(sys.argv[6]), int(sys.argv[7])))
