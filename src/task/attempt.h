@@ -47,7 +47,7 @@ typedef struct AtqAttempt
 	AtqStat    *queue_stat;		/* counters, or NULL */
 	AtqStat    *handler_stat;
 	int			number;			/* from 1 */
-	int			max_attempts;
+	int			max_attempts;	/* or -1: the handler's, which is not known yet */
 	TimestampTz started_at;
 	int			depth;			/* the task's, or the greatest of its batch */
 	uint64		signature;		/* of tasks like it, as the evidence has it; 0

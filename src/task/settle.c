@@ -66,6 +66,7 @@ typedef struct RetryPlan
 	bool		notify;
 } RetryPlan;
 
+static void learn_limit(const AtqRunner *runner, AtqAttempt *attempt);
 static bool is_final(const AtqAttempt *attempt, const ErrorData *failure);
 static void make_plan(const AtqRunner *runner, const AtqAttempt *attempt,
 					  bool final, Jsonb *error, RetryPlan *plan);
@@ -99,11 +100,14 @@ AtqOutcome
 atq_settle_failure(const AtqRunner *runner, AtqAttempt *attempt,
 				   const ErrorData *failure)
 {
-	Jsonb	   *error = error_json(attempt, failure, true);
+	Jsonb	   *error;
 	AtqOutcome	outcome;
 	RetryPlan	plan = {false, 0, false};
 	bool		recorded = false;
 
+	if (attempt->max_attempts < 0)
+		learn_limit(runner, attempt);
+	error = error_json(attempt, failure, true);
 	if (attempt->cancelled || failure->sqlerrcode == ATQ_ERRCODE_DISCARD)
 		outcome = ATQ_OUTCOME_CANCELLED;
 	else
@@ -160,6 +164,36 @@ is_final(const AtqAttempt *attempt, const ErrorData *failure)
 	return category == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
 		category == ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION) ||
 		category == ERRCODE_TO_CATEGORY(ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION);
+}
+
+/*
+ * The attempt ended before its handler was found: it is one of as many as the
+ * handler has, or where that still cannot be said, not the last.
+ */
+static void
+learn_limit(const AtqRunner *runner, AtqAttempt *attempt)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	runner->begin();
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		AtqHandler *handler = atq_registry_handler(attempt->task.task);
+
+		if (handler != NULL && handler->role == attempt->role)
+			attempt->max_attempts = handler->max_attempts;
+		runner->commit();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		roll_back(runner, "max_attempts", attempt);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	if (attempt->max_attempts < 0)
+		attempt->max_attempts = attempt->number + 1;
 }
 
 static void

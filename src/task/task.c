@@ -385,7 +385,7 @@ start_attempt(AtqAttempt *attempt, TimestampTz now)
 	AtqQueue   *queue = atq_registry_queue(attempt->task.queue_id);
 
 	attempt->number = attempt->task.attempt + 1;
-	attempt->max_attempts = Max(attempt->task.max_attempts, 1);
+	attempt->max_attempts = attempt->task.max_attempts;
 	attempt->started_at = now;
 	attempt->depth = attempt->task.depth;
 	attempt->role = GetUserId();
@@ -861,6 +861,8 @@ settle_absent(const AtqRunner *runner, const Absent *absent,
 		handler = atq_registry_handler(attempt->task.task);
 		if (handler != NULL && handler->role == attempt->role)
 			use_handler(attempt, handler);
+		else
+			attempt->max_attempts = Max(attempt->max_attempts, 1);
 	}
 	runner->abort();
 	MemoryContextSwitchTo(context);
