@@ -302,11 +302,10 @@ check_container(const char *data, Size len)
 	const JsonbContainer *container = (const JsonbContainer *) data;
 	uint32		count = JsonContainerSize(container);
 	uint32		keys = JsonContainerIsObject(container) ? count : 0;
-	Size		offset = sizeof(uint32) + (count + keys) * sizeof(JEntry);
-	const char *items = data + offset;
+	const char *items = (const char *) &container->children[count + keys];
+	Size		offset = 0;
 	AtqSpan		key = {NULL, 0};
 
-	offset = 0;
 	for (uint32 i = 0; i < count + keys; i++)
 	{
 		JEntry		entry = container->children[i];

@@ -35,7 +35,7 @@ foreach my $handler ('one', 'group', 'batch')
 	my $waits = q{FROM pg_stat_activity WHERE backend_type = 'asynctasq worker' AND wait_event = 'relation'};
 	wait_for($node, 'shop', "SELECT count(*) = 1 $waits");
 	$node->safe_psql('shop', "SELECT pg_cancel_backend(pid) $waits");
-		$admin->query_safe('COMMIT');
+	$admin->query_safe('COMMIT');
 	$admin->quit;
 	wait_for($node, 'shop', 'SELECT count(*) = 0 FROM asynctasq.tasks');
 	query_is($node, 'shop', 'SELECT count(*) FROM asynctasq.dead_letters', '0', "$handler: no dead letter");

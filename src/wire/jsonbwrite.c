@@ -43,9 +43,11 @@ static AtqSpan string_of(const JsonbValue *value);
 void
 atq_jsonb_open(AtqJsonbWriter *writer)
 {
-	memset(writer, 0, sizeof(*writer));
 	initStringInfo(&writer->data);
 	writer->data.len = VARHDRSZ;
+	writer->depth = 0;
+	writer->max_depth = 8;
+	writer->levels = palloc(writer->max_depth * sizeof(AtqJsonbLevel));
 }
 
 Jsonb *
@@ -54,8 +56,7 @@ atq_jsonb_close(AtqJsonbWriter *writer)
 	Jsonb	   *json = (Jsonb *) writer->data.data;
 
 	Assert(writer->depth == 0 && writer->data.len > VARHDRSZ);
-	if (writer->levels != NULL)
-		pfree(writer->levels);
+	pfree(writer->levels);
 	SET_VARSIZE(json, writer->data.len);
 	return json;
 }
@@ -151,11 +152,9 @@ begin(AtqJsonbWriter *writer, uint32 header, Size entries)
 
 	if (writer->depth == writer->max_depth)
 	{
-		writer->max_depth = Max(writer->max_depth * 2, 8);
-		writer->levels = writer->levels == NULL ?
-			palloc(writer->max_depth * sizeof(AtqJsonbLevel)) :
-			repalloc(writer->levels,
-					 writer->max_depth * sizeof(AtqJsonbLevel));
+		writer->max_depth *= 2;
+		writer->levels = repalloc(writer->levels,
+								  writer->max_depth * sizeof(AtqJsonbLevel));
 	}
 	level = &writer->levels[writer->depth++];
 	align(writer);

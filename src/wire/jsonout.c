@@ -16,7 +16,7 @@
 #include "wire/jsonout.h"
 
 static void begin_text(AtqJsonOut *out, char bracket);
-static void end_text(AtqJsonOut *out, char bracket);
+static void end_container(AtqJsonOut *out, char bracket);
 static void put_text(AtqJsonOut *out, const char *text, Size len);
 static void lead(AtqJsonOut *out);
 static void put_quoted(StringInfo text, AtqSpan string);
@@ -56,10 +56,7 @@ atq_out_begin_array(AtqJsonOut *out, uint32 items)
 void
 atq_out_end_array(AtqJsonOut *out)
 {
-	if (out->text)
-		end_text(out, ']');
-	else
-		atq_jsonb_end(&out->jsonb);
+	end_container(out, ']');
 }
 
 void
@@ -74,10 +71,7 @@ atq_out_begin_object(AtqJsonOut *out, uint32 pairs)
 void
 atq_out_end_object(AtqJsonOut *out)
 {
-	if (out->text)
-		end_text(out, '}');
-	else
-		atq_jsonb_end(&out->jsonb);
+	end_container(out, '}');
 }
 
 void
@@ -178,8 +172,13 @@ begin_text(AtqJsonOut *out, char bracket)
 }
 
 static void
-end_text(AtqJsonOut *out, char bracket)
+end_container(AtqJsonOut *out, char bracket)
 {
+	if (!out->text)
+	{
+		atq_jsonb_end(&out->jsonb);
+		return;
+	}
 	appendStringInfoChar(out->text, bracket);
 	out->first = false;
 }
