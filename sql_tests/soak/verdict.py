@@ -37,6 +37,7 @@ class Verdict:
         for crash in self.crashes:
             crash["census"] = set(crash["census"])
         self.differences = []
+        self.errors = {}        # of dead letters, by number
         self.rows = {}
 
     def query(self, statement):
@@ -78,9 +79,12 @@ class Verdict:
         for n, id in self.query("SELECT n, id FROM soak.effect"):
             effects[n] += 1
             ids[n] = id
-        dead = collections.Counter(n for (n,) in self.query(
-            "SELECT asynctasq.msgpack_field_text(args, 'n')::bigint "
-            "FROM asynctasq.dead_letter"))
+        dead = collections.Counter()
+        for n, error in self.query(
+                "SELECT asynctasq.msgpack_field_text(args, 'n')::bigint, "
+                "error::text FROM asynctasq.dead_letter"):
+            dead[n] += 1
+            self.errors[n] = error
         kept = collections.Counter(n for (n,) in self.query(
             "SELECT asynctasq.msgpack_field_text(args, 'n')::bigint "
             "FROM asynctasq.result"))
@@ -132,6 +136,8 @@ class Verdict:
                   task["n"], task["kind"], task["queue"], task["role"],
                   transaction.tx, transaction.way, transaction.tx // 10 ** 9,
                   transaction.outcome)
+        if task["n"] in self.errors:
+            self.fail("its dead letter: %s", self.errors[task["n"]])
 
     def check_ids(self):
         """No id that a client was told is told again, also where the first
