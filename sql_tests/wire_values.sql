@@ -191,6 +191,13 @@ SET datestyle = 'SQL, MDY';
 SELECT taken('daterange', args) AS mdy FROM kept;
 RESET datestyle;
 
+CREATE FUNCTION pg_temp.datetime(text text) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN ('{"v": {"__datetime__": "' || text || '"}}')::asynctasq.msgpack::jsonb;
+EXCEPTION WHEN invalid_text_representation THEN
+	RETURN NULL;
+END $$;
+
 --
 -- every wire type into every SQL type: what is accepted, and what it becomes
 --
@@ -245,6 +252,12 @@ FROM (SELECT row_number() OVER () AS n, v.* FROM (VALUES ('int[]', '[[1, 2], [3,
 SET timezone = 'Europe/Paris';
 SELECT name, taken('timestamp', asynctasq.args('v', v)) AS "timestamp", taken('timestamptz', asynctasq.args('v', v)) AS "timestamptz"
 FROM wire WHERE name IN ('datetime', 'aware', 'timestamp') ORDER BY n;
+
+-- a datetime's text is isoformat()'s or PostgreSQL's; it is kept, and read to the microsecond
+SELECT text, args -> 'v' ->> '__datetime__' = text AS kept, CASE WHEN args IS NOT NULL THEN taken('timestamptz', args::asynctasq.msgpack) END AS outcome
+FROM unnest(ARRAY['2024-01-02T03:04:05.678901-05:00', '2024-01-02T03:04:05+00:00:00.500000', to_json(timestamptz '2024-01-02 03:04:05.60Z') #>> '{}', timestamp '2024-07-02 03:04:05.25'::text,
+	'2024-01-02T03:04:05.1234567Z', '2024-01-02T03:04:05.123456789', '2024-01-02T03:04-05:30', '2024-01-02T03:04:05.1234567891', '2024-01-02T03:04:05.', '2024-01-02T03', '2024-01-02', '2024-01-02t03:04:05',
+	'2024-01-02T24:00:00', '2024-01-02T03:60:00', '2024-01-02T03:04:60', '2024-01-02T03:04:05z', '2024-01-02T03:04:05+0100', '2024-01-02T03:04:05+24:00', '2024-01-02T03:04:05 ', 'now']) AS t (text), pg_temp.datetime(text) AS args;
 RESET timezone;
 RESET datestyle;
 

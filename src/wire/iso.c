@@ -5,8 +5,11 @@
  *
  * PostgreSQL's datetime input is not used: it obeys DateStyle, knows words
  * like "tomorrow" and drops a timestamp's offset.  What stands on the wire is
- * isoformat(), and nothing else counts as well formed.  Offsets may have
- * seconds, as local mean times do, and even fractions of them.
+ * isoformat(), whose offsets may have seconds, as local mean times do, and
+ * even fractions of them.  What to_json() and the text of a timestamp make of
+ * the same counts as well: a space for the T, and a fraction without its last
+ * zeros; and so do Z, a clock without seconds and nine digits of a fraction.
+ * All of that is read by Python's fromisoformat(), too.
  *
  * Python's years are 1 to 9999.  Everything in that range is far inside the
  * limits of PostgreSQL's types, so arithmetic here cannot overflow.

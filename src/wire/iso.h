@@ -27,8 +27,9 @@ typedef struct AtqIso
 } AtqIso;
 
 /*
- * What Python's isoformat() writes for a date, and for a datetime with or
- * without an offset; false when the text is anything else, or no real day.
+ * A date as Python's isoformat() writes it, and a datetime with or without an
+ * offset, also as PostgreSQL writes one; false when the text is anything else,
+ * or no real day.
  */
 extern bool atq_iso_read_date(AtqSpan text, AtqIso *iso);
 extern bool atq_iso_read_datetime(AtqSpan text, AtqIso *iso);
