@@ -56,6 +56,16 @@ SELECT asynctasq.register_handler('count_down', 'count_down(positive)');
 SELECT count(asynctasq.dispatch('count_down', asynctasq.args('n', n))) FROM unnest(ARRAY[0, NULL, 1]) AS n;
 SELECT * FROM outcome();
 
+-- what decoding writes is there when the handler is called
+CREATE FUNCTION noted(value int) RETURNS bool LANGUAGE sql AS $$ INSERT INTO handlers.got (value) VALUES (value) RETURNING true $$;
+CREATE DOMAIN noted AS int CHECK (handlers.noted(VALUE));
+CREATE FUNCTION count_noted(given noted) RETURNS bigint STABLE LANGUAGE sql AS 'SELECT count(*) FROM handlers.got WHERE value = given::text';
+SELECT asynctasq.register_handler('count_noted', 'count_noted(noted)', keep_result => true);
+SELECT asynctasq.dispatch('count_noted', asynctasq.args('given', 7)) AS noted \gset
+SELECT * FROM outcome();
+SELECT asynctasq.result(:noted);
+TRUNCATE got;
+
 --
 -- every kind of scalar
 --

@@ -43,6 +43,11 @@ SELECT * FROM asynctasq.fetch(NULL::orders, r(10));
 SELECT (asynctasq.fetch(NULL::customers, asynctasq.ref('lazy.customers', 2))).name;
 SELECT (asynctasq.fetch(NULL::orders_view, r(11, class => 'View'))).note;
 SELECT asynctasq.fetch(o, r(11)) FROM orders o WHERE id = 10;
+-- also what the same statement has written, as with any volatile function
+BEGIN;
+WITH made AS (INSERT INTO customers VALUES (3, 'Cleo') RETURNING id) SELECT (asynctasq.fetch(NULL::customers, asynctasq.ref('lazy.customers', id))).name FROM made;
+WITH made AS (INSERT INTO orders (id, note) VALUES (12, 'third') RETURNING id) SELECT (asynctasq.fetch(NULL::orders_view, r(id, class => 'View'))).note FROM made;
+ROLLBACK;
 SELECT asynctasq.fetch(NULL::orders, NULL) IS NULL AS null_reference, asynctasq.fetch(NULL::orders, 'null'::asynctasq.msgpack) IS NULL AS nil;
 -- missing, as the model says
 SELECT asynctasq.fetch(NULL::orders, r(99));

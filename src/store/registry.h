@@ -17,6 +17,7 @@
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 
+#include "base/held.h"
 #include "wire/msgpack.h"
 
 /* Relations of the extension, by which their OIDs are asked for. */
@@ -53,6 +54,16 @@ typedef enum AtqRowLock
 	ATQ_LOCK_UPDATE,
 	ATQ_NLOCKS
 } AtqRowLock;
+
+/*
+ * For whom something was allowed, as of which generation: changes of
+ * privileges, of row security, of roles and their memberships begin a new one.
+ */
+typedef struct AtqAllowed
+{
+	Oid			user;
+	uint64		generation;
+} AtqAllowed;
 
 typedef struct AtqHandler
 {
@@ -109,6 +120,8 @@ typedef struct AtqModel
 	char	  **keys;			/* column names in key order */
 	AtqOnMissing on_missing;
 	char	   *server;			/* where the rows are; NULL: here */
+	AtqAllowed	trusted;		/* store/trust.c's */
+	AtqHeld		held;			/* task/target.c's, of the relation */
 	void	   *plan;			/* task/modelplan.c's, made on first use in
 								 * atq_registry_context() */
 } AtqModel;
@@ -154,16 +167,6 @@ extern void atq_registry_forget(void);
 
 /* Changes whenever what was read from the registry may be out of date. */
 extern uint64 atq_registry_generation(void);
-
-/*
- * For whom something was allowed, as of which generation: changes of
- * privileges, of row security, of roles and their memberships begin a new one.
- */
-typedef struct AtqAllowed
-{
-	Oid			user;
-	uint64		generation;
-} AtqAllowed;
 
 /*
  * True when what was allowed then still is.  Else *now is what is to be kept,

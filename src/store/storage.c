@@ -438,12 +438,15 @@ AtqTake
 atq_storage_take(bool durable, const AtqCandidate *candidate,
 				 const char *only, AtqTask *task)
 {
-	Relation	rel = table_open(atq_registry_table(task_table(durable)),
-								 RowExclusiveLock);
+	static AtqHeld held[2];
+	Oid			table = atq_registry_table(task_table(durable));
+	Relation	rel = table_open(table, atq_is_held(&held[durable], table) ?
+								 NoLock : RowExclusiveLock);
 	TupleTableSlot *slot = take_slot(durable, rel);
 	volatile AtqTake result = rel->rd_rel->relfilenode == candidate->file ?
 		ATQ_TAKE_GONE : ATQ_TAKE_MOVED;
 
+	atq_hold(&held[durable], table);
 	PG_TRY();
 	{
 		if (find_candidate(durable, rel, slot, candidate))

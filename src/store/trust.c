@@ -92,11 +92,18 @@ atq_trust_init(void)
 }
 
 bool
-atq_trust_model(const AtqModel *model)
+atq_trust_model(AtqModel *model)
 {
-	return (OidIsValid(model->owner) && !model->made_again &&
-			trust_role(model->owner)) ||
-		atq_trust_relation(model->relation);
+	AtqAllowed	now;
+
+	if (atq_registry_still_allowed(&model->trusted, &now))
+		return true;
+	if (!(OidIsValid(model->owner) && !model->made_again &&
+		  trust_role(model->owner)) &&
+		!atq_trust_relation(model->relation))
+		return false;
+	model->trusted = now;
+	return true;
 }
 
 bool

@@ -14,7 +14,7 @@
 extern void atq_trust_init(void);
 
 /* True when the current user need not fear what is a model's, or its table's. */
-extern bool atq_trust_model(const AtqModel *model);
+extern bool atq_trust_model(AtqModel *model);
 
 /* The same of any relation. */
 extern bool atq_trust_relation(Oid relation);

@@ -28,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "query/field.h"
@@ -116,7 +117,8 @@ fetch_json(FunctionCallInfo fcinfo, AtqSpan value)
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
 
 	atq_resolve_note(resolution, value, NULL);
-	atq_resolve_fetch(resolution);
+	(void) atq_resolve_fetch(resolution);
+	PopActiveSnapshot();
 	PG_RETURN_JSONB_P(atq_json_plain(value, resolver->json, resolver->arg));
 }
 
@@ -139,7 +141,8 @@ fetch_row(FunctionCallInfo fcinfo, AtqSpan value)
 		PG_RETURN_NULL();
 	match_reference(value, &reference);
 	atq_resolve_note(resolution, value, NULL);
-	atq_resolve_fetch(resolution);
+	(void) atq_resolve_fetch(resolution);
+	PopActiveSnapshot();
 	return resolver->row(&reference, type, &fcinfo->isnull, resolver->arg);
 }
 
@@ -153,7 +156,8 @@ refresh(FunctionCallInfo fcinfo, AtqSpan value)
 	match_reference(value, &reference);
 	atq_resolve_require(resolution);
 	atq_resolve_note(resolution, value, NULL);
-	atq_resolve_fetch(resolution);
+	(void) atq_resolve_fetch(resolution);
+	PopActiveSnapshot();
 	PG_RETURN_JSONB_P(resolver->json(&reference, resolver->arg));
 }
 
@@ -260,7 +264,7 @@ related_statement(const AtqLocation *location, const char *name,
 static void
 guard_other(const AtqLocation *location, Oid other)
 {
-	const AtqModel *model = atq_registry_model_of(other);
+	AtqModel   *model = atq_registry_model_of(other);
 
 	if (!(model != NULL ? atq_trust_model(model) : atq_trust_relation(other)))
 		atq_trust_guard(location->model);

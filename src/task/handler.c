@@ -107,18 +107,18 @@ static void missing_argument(const Binding *binding, int param)
 			atq_noreturn;
 static AtqTypeInfo *parameter_type(const Binding *binding, int param);
 static bool takes_whole(const Binding *binding, AtqSpan args);
-static void decode_arguments(const Binding *binding, const AtqTask *task,
+static bool decode_arguments(const Binding *binding, const AtqTask *task,
 							 FunctionCallInfo fcinfo);
 static void decode_argument(const Binding *binding, AtqSpan args, int param,
 							const AtqResolver *resolver,
 							NullableDatum *result);
 static void note_references(const Binding *binding, const AtqTask *task,
 							AtqResolution *resolution);
-static void decode_batch(Binding **bindings, const AtqTask **tasks, int n,
+static bool decode_batch(Binding **bindings, const AtqTask **tasks, int n,
 						 FunctionCallInfo fcinfo);
 static Datum decode_array(Binding **bindings, const AtqTask **tasks, int n,
 						  int param, const AtqResolver *resolver);
-static Datum call_function(FunctionCallInfo fcinfo);
+static Datum call_function(FunctionCallInfo fcinfo, bool fresh);
 static void split_results(Oid type, Datum value, bool isnull, int n,
 						  Jsonb **results);
 static void evaluate_default(const HandlerCall *call, int param,
@@ -251,21 +251,19 @@ atq_handler_call(AtqHandler *handler, const AtqTask *task, Jsonb **result,
 	HandlerCall *call = get_call(handler);
 	Oid			result_type = call->result_type;
 	Binding    *binding = palloc0(binding_size(call));
+	bool		fresh;
 	Datum		value;
 
 	check_execute(call);
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	binding->handler = handler;
 	binding->call = call;
 	InitFunctionCallInfoData(*fcinfo, &call->flinfo, call->nparams,
 							 DEFAULT_COLLATION_OID, NULL, NULL);
 	bind_arguments(binding, task->args);
-	decode_arguments(binding, task, fcinfo);
-	PopActiveSnapshot();
+	fresh = decode_arguments(binding, task, fcinfo);
 
 	*called = true;
-	value = call_function(fcinfo);
+	value = call_function(fcinfo, fresh);
 	if (result != NULL)
 		*result = result_json(result_type, value, fcinfo->isnull);
 	PopActiveSnapshot();
@@ -293,11 +291,10 @@ atq_handler_call_batch(AtqHandler *handler, const AtqTask **tasks, int n,
 	HandlerCall *call = get_call(handler);
 	Oid			result_type = call->result_type;
 	Binding   **bindings = palloc(n * sizeof(Binding *));
+	bool		fresh;
 	Datum		value;
 
 	check_execute(call);
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < n; i++)
 	{
 		bindings[i] = palloc0(binding_size(call));
@@ -307,22 +304,22 @@ atq_handler_call_batch(AtqHandler *handler, const AtqTask **tasks, int n,
 	}
 	InitFunctionCallInfoData(*fcinfo, &call->flinfo, call->nparams,
 							 DEFAULT_COLLATION_OID, NULL, NULL);
-	decode_batch(bindings, tasks, n, fcinfo);
-	PopActiveSnapshot();
+	fresh = decode_batch(bindings, tasks, n, fcinfo);
 
 	*called = true;
-	value = call_function(fcinfo);
+	value = call_function(fcinfo, fresh);
 	if (results != NULL)
 		split_results(result_type, value, fcinfo->isnull, n, results);
 	PopActiveSnapshot();
 }
 
 /*
- * Calls the function under a new snapshot, which stays active, unless it is
- * strict and an argument null: then its result is null.
+ * Calls the function, unless it is strict and an argument null: then its
+ * result is null.  It is called under the active snapshot if the arguments are
+ * of that one and nothing was written since, else under a new one in its place.
  */
 static Datum
-call_function(FunctionCallInfo fcinfo)
+call_function(FunctionCallInfo fcinfo, bool fresh)
 {
 	bool		skip = false;
 
@@ -330,7 +327,11 @@ call_function(FunctionCallInfo fcinfo)
 		skip |= fcinfo->args[i].isnull;
 	fcinfo->isnull = true;
 	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!fresh || GetActiveSnapshot()->curcid != GetCurrentCommandId(false))
+	{
+		PopActiveSnapshot();
+		PushActiveSnapshot(GetTransactionSnapshot());
+	}
 	return skip ? (Datum) 0 : invoke(fcinfo);
 }
 
@@ -657,36 +658,43 @@ takes_whole(const Binding *binding, AtqSpan args)
 	return true;
 }
 
-/* Reads the rows that the arguments refer to, and decodes the arguments. */
-static void
+/*
+ * Reads the rows that the arguments refer to, and decodes the arguments, under
+ * a snapshot that stays active; false where they may show what it does not.
+ */
+static bool
 decode_arguments(const Binding *binding, const AtqTask *task,
 				 FunctionCallInfo fcinfo)
 {
 	AtqResolution *resolution = atq_resolve_begin(binding->handler->lock);
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
+	bool		fresh;
 
 	note_references(binding, task, resolution);
-	atq_resolve_fetch(resolution);
+	fresh = atq_resolve_fetch(resolution);
 	for (int i = 0; i < binding->call->nparams; i++)
 		decode_argument(binding, task->args, i, resolver, &fcinfo->args[i]);
+	return fresh;
 }
 
 /* The same for a batch, with the rows of all its tasks read at once. */
-static void
+static bool
 decode_batch(Binding **bindings, const AtqTask **tasks, int n,
 			 FunctionCallInfo fcinfo)
 {
 	AtqResolution *resolution = atq_resolve_begin(bindings[0]->handler->lock);
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
+	bool		fresh;
 
 	for (int i = 0; i < n; i++)
 		note_references(bindings[i], tasks[i], resolution);
-	atq_resolve_fetch(resolution);
+	fresh = atq_resolve_fetch(resolution);
 	for (int i = 0; i < fcinfo->nargs; i++)
 	{
 		fcinfo->args[i].value = decode_array(bindings, tasks, n, i, resolver);
 		fcinfo->args[i].isnull = false;
 	}
+	return fresh;
 }
 
 static Datum

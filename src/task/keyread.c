@@ -50,6 +50,7 @@ struct AtqKeyReader
 {
 	Oid			relation;
 	Oid			index;
+	AtqHeld		held;			/* the index's lock */
 	int			nkeys;
 	int			positions[ATQ_MAX_KEYS];	/* in the index, of each key */
 	ScanKeyData scan_keys[ATQ_MAX_KEYS];	/* in the index's order */
@@ -191,10 +192,13 @@ bool
 atq_keyread_find(AtqKeyReader *reader, Relation rel, const Datum *keys,
 				 Datum *row)
 {
-	Relation	index = index_open(reader->index, AccessShareLock);
+	bool		held = atq_is_held(&reader->held, reader->index);
+	Relation	index = index_open(reader->index,
+								   held ? NoLock : AccessShareLock);
 	IndexScanDesc scan;
 	volatile bool found = false;
 
+	atq_hold(&reader->held, reader->index);
 	for (int i = 0; i < reader->nkeys; i++)
 		reader->scan_keys[reader->positions[i]].sk_argument = keys[i];
 	scan = atq_index_beginscan(rel, index, GetActiveSnapshot(),

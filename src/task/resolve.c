@@ -14,7 +14,8 @@
  * (elsewhere.c).
  *
  * Up to ATQ_FEW_ROWS rows of a plain table are read from the key's index
- * instead, where that is just what the query would give (keyread.c).
+ * instead, where that is just what the query would give (keyread.c): all under
+ * one snapshot, taken when the tables are locked.
  *
  * The statements run as the current user, with nothing to help them, and what
  * they may call is limited where the model is not the user's to trust
@@ -52,6 +53,8 @@
 #include "task/target.h"
 
 static void note_reference(const AtqReference *reference, void *arg);
+static List *list_remote(const AtqResolution *resolution);
+static void lock_target(AtqTarget *target);
 static void fetch_target(AtqResolution *resolution, AtqTarget *target);
 static void fetch_guarded(AtqResolution *resolution, AtqTarget *target);
 static void read_target(AtqResolution *resolution, AtqTarget *target);
@@ -126,7 +129,10 @@ note_reference(const AtqReference *reference, void *arg)
 	AtqEntry   *entry;
 
 	if (reference->set.data != NULL)
+	{
+		resolution->later = true;
 		return;
+	}
 	target = atq_target_find(resolution, reference, true);
 	if (resolution->is_ahead && target->model->server == NULL)
 		return;
@@ -137,8 +143,35 @@ note_reference(const AtqReference *reference, void *arg)
 		entry->ahead = NULL;
 }
 
-void
+bool
 atq_resolve_fetch(AtqResolution *resolution)
+{
+	List	   *remote = list_remote(resolution);
+	ListCell   *lc;
+
+	if (remote != NIL)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		atq_elsewhere_fetch(resolution, remote);
+		PopActiveSnapshot();
+	}
+	foreach(lc, resolution->targets)
+	{
+		if (!list_member_ptr(remote, lfirst(lc)))
+			lock_target(lfirst(lc));
+	}
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, resolution->targets)
+	{
+		if (!list_member_ptr(remote, lfirst(lc)))
+			fetch_target(resolution, lfirst(lc));
+	}
+	return !resolution->later;
+}
+
+static List *
+list_remote(const AtqResolution *resolution)
 {
 	List	   *remote = NIL;
 	ListCell   *lc;
@@ -150,20 +183,19 @@ atq_resolve_fetch(AtqResolution *resolution)
 		if (target->model->server != NULL)
 			remote = lappend(remote, target);
 	}
-	if (remote != NIL)
-		atq_elsewhere_fetch(resolution, remote);
-	foreach(lc, resolution->targets)
-	{
-		if (!list_member_ptr(remote, lfirst(lc)))
-			fetch_target(resolution, lfirst(lc));
-	}
+	return remote;
+}
+
+static void
+lock_target(AtqTarget *target)
+{
+	(void) atq_target_lock(target, true);
+	atq_target_check_place(target, false);
 }
 
 static void
 fetch_target(AtqResolution *resolution, AtqTarget *target)
 {
-	(void) atq_target_lock(target, true);
-	atq_target_check_place(target, false);
 	target->guarded = !atq_trust_model(target->model);
 	if (target->guarded)
 		fetch_guarded(resolution, target);
@@ -196,6 +228,7 @@ read_target(AtqResolution *resolution, AtqTarget *target)
 	target->plan = atq_modelplan_get(target->model);
 	if (n <= ATQ_FEW_ROWS && fetch_by_index(resolution, target))
 		return;
+	resolution->later = true;
 	atq_relkey_check_schema(target->model->relation);
 	if (n == 1)
 		fetch_one(resolution, target);
@@ -220,8 +253,6 @@ fetch_by_index(AtqResolution *resolution, AtqTarget *target)
 	rel = atq_keyread_open(reader);
 	if (rel == NULL)
 		return false;
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, target->entries)
 	{
 		AtqEntry   *entry = lfirst(lc);
@@ -230,7 +261,6 @@ fetch_by_index(AtqResolution *resolution, AtqTarget *target)
 		atq_target_read_keys(target, entry->key, keys);
 		entry->found = atq_keyread_find(reader, rel, keys, &entry->row);
 	}
-	PopActiveSnapshot();
 	atq_keyread_close(rel);
 	return true;
 }
@@ -344,8 +374,7 @@ atq_resolve_locate(const AtqReference *reference, AtqLocation *location)
 				 errdetail("Its rows are on server \"%s\".",
 						   target->model->server),
 				 errhint("Use asynctasq.fetch() with a reference by the key's value.")));
-	(void) atq_target_lock(target, true);
-	atq_target_check_place(target, false);
+	lock_target(target);
 	if (!atq_trust_model(target->model))
 		atq_trust_guard(target->model);
 	target->plan = atq_modelplan_get(target->model);

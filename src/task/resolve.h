@@ -6,7 +6,7 @@
  * A resolution serves one call: references are first noted, then all read at
  * once, one query for each model, then looked up while the arguments are
  * decoded.  Everything is read in the task's own transaction as the current
- * user, under a new snapshot.
+ * user, under new snapshots.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,8 +37,12 @@ extern void atq_resolve_require(AtqResolution *resolution);
 extern void atq_resolve_note(AtqResolution *resolution, AtqSpan value,
 							 AtqResolution *ahead);
 
-/* Reads all noted rows; nothing is read when there is none. */
-extern void atq_resolve_fetch(AtqResolution *resolution);
+/*
+ * Reads all noted rows, and leaves a new snapshot active, for the caller to
+ * pop.  False where rows are not as that snapshot shows them: those of a query
+ * are as new as the query, and query sets are still to be read.
+ */
+extern bool atq_resolve_fetch(AtqResolution *resolution);
 
 /* For atq_datum_decode, serving what was fetched. */
 extern const AtqResolver *atq_resolve_resolver(AtqResolution *resolution);

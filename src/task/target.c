@@ -39,6 +39,7 @@ static void index_entries(AtqResolution *resolution, AtqTarget *target);
 static void index_entry(AtqTarget *target, AtqEntry *entry);
 static uint32 hash_key(const void *key, Size size);
 static int	match_key(const void *a, const void *b, Size size);
+static bool lock_relation(AtqHeld *held, Oid relation, bool wait);
 static void report_key(void *arg);
 
 AtqTarget *
@@ -186,15 +187,26 @@ atq_target_lock(AtqTarget *target, bool wait)
 	do
 	{
 		relation = target->model->relation;
-		if (OidIsValid(relation) && wait)
-			LockRelationOid(relation, AccessShareLock);
-		else if (OidIsValid(relation) &&
-				 !ConditionalLockRelationOid(relation, AccessShareLock))
+		if (OidIsValid(relation) &&
+			!lock_relation(&target->model->held, relation, wait))
 			return false;
 		if (target->generation == atq_registry_generation())
 			return true;
 		look_up_model(target, name);
 	} while (target->model->relation != relation);
+	return true;
+}
+
+static bool
+lock_relation(AtqHeld *held, Oid relation, bool wait)
+{
+	if (atq_is_held(held, relation))
+		return true;
+	if (wait)
+		LockRelationOid(relation, AccessShareLock);
+	else if (!ConditionalLockRelationOid(relation, AccessShareLock))
+		return false;
+	atq_hold(held, relation);
 	return true;
 }
 

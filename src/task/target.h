@@ -52,6 +52,8 @@ struct AtqResolution
 {
 	AtqRowLock	lock;
 	bool		required;		/* a missing row is an error */
+	bool		later;			/* rows are of later snapshots than the one
+								 * that it leaves active */
 	bool		is_ahead;
 	int64		asked_at;		/* of one ahead */
 	AtqResolution *offered;		/* for what is being noted, or NULL */
