@@ -13,7 +13,10 @@
 /* Sets the planner's hook; from _PG_init. */
 extern void atq_trust_init(void);
 
-/* True when the current user need not fear what is a model's, or its table's. */
+/*
+ * True when the current user need not fear what is a model's, or its table's;
+ * the model remembers for whom.
+ */
 extern bool atq_trust_model(AtqModel *model);
 
 /* The same of any relation. */

@@ -39,6 +39,7 @@
 typedef Datum (*Fetcher) (FunctionCallInfo fcinfo, AtqSpan value);
 
 static Datum fetch_kept(FunctionCallInfo fcinfo, int arg, Fetcher fetch);
+static void read_rows(AtqResolution *resolution, AtqSpan value);
 static Datum fetch_json(FunctionCallInfo fcinfo, AtqSpan value);
 static Datum fetch_row(FunctionCallInfo fcinfo, AtqSpan value);
 static Datum refresh(FunctionCallInfo fcinfo, AtqSpan value);
@@ -110,15 +111,21 @@ fetch_kept(FunctionCallInfo fcinfo, int arg, Fetcher fetch)
 	return result;
 }
 
+static void
+read_rows(AtqResolution *resolution, AtqSpan value)
+{
+	atq_resolve_note(resolution, value, NULL);
+	(void) atq_resolve_fetch(resolution);
+	PopActiveSnapshot();
+}
+
 static Datum
 fetch_json(FunctionCallInfo fcinfo, AtqSpan value)
 {
 	AtqResolution *resolution = atq_resolve_begin(ATQ_LOCK_NONE);
 	const AtqResolver *resolver = atq_resolve_resolver(resolution);
 
-	atq_resolve_note(resolution, value, NULL);
-	(void) atq_resolve_fetch(resolution);
-	PopActiveSnapshot();
+	read_rows(resolution, value);
 	PG_RETURN_JSONB_P(atq_json_plain(value, resolver->json, resolver->arg));
 }
 
@@ -140,9 +147,7 @@ fetch_row(FunctionCallInfo fcinfo, AtqSpan value)
 	if (is_nil(value))
 		PG_RETURN_NULL();
 	match_reference(value, &reference);
-	atq_resolve_note(resolution, value, NULL);
-	(void) atq_resolve_fetch(resolution);
-	PopActiveSnapshot();
+	read_rows(resolution, value);
 	return resolver->row(&reference, type, &fcinfo->isnull, resolver->arg);
 }
 
@@ -155,9 +160,7 @@ refresh(FunctionCallInfo fcinfo, AtqSpan value)
 
 	match_reference(value, &reference);
 	atq_resolve_require(resolution);
-	atq_resolve_note(resolution, value, NULL);
-	(void) atq_resolve_fetch(resolution);
-	PopActiveSnapshot();
+	read_rows(resolution, value);
 	PG_RETURN_JSONB_P(resolver->json(&reference, resolver->arg));
 }
 
