@@ -57,6 +57,8 @@ static void make_models(void);
 static uint32 hash_model(const void *key, Size size);
 static int	match_model(const void *a, const void *b, Size size);
 static AtqModel *find_table_model(AtqSpan class_name);
+static AtqModel *by_class(const char *orm, AtqSpan class_name,
+						  AtqModel *model);
 static AtqModel *make_table_model(const char *class_name);
 static Oid	find_relation(const char *name, bool registered);
 static void read_model(const AtqCacheRow *row, void *arg);
@@ -78,9 +80,7 @@ atq_registry_model(const char *orm, AtqSpan class_name)
 		make_models();
 	entry = hash_search(atq_cache.models, &key, HASH_FIND, NULL);
 	if (entry != NULL)
-		return strcmp(orm, "postgres") != 0 ||
-			atq_registry_has_name(entry->model) ? entry->model :
-			find_table_model(class_name);
+		return by_class(orm, class_name, entry->model);
 	if (class_name.len >= ATQ_NAME_LEN ||
 		memchr(class_name.data, '\0', class_name.len) != NULL)
 		return NULL;
@@ -100,7 +100,15 @@ atq_registry_model(const char *orm, AtqSpan class_name)
 	key.class_name.len = strlen(model->class_name);
 	entry = hash_search(atq_cache.models, &key, HASH_ENTER, NULL);
 	entry->model = model;
-	return atq_registry_model(orm, class_name);
+	return by_class(orm, class_name, model);
+}
+
+/* What a class means where a model is registered for it, or made of a table. */
+static AtqModel *
+by_class(const char *orm, AtqSpan class_name, AtqModel *model)
+{
+	return strcmp(orm, "postgres") != 0 || atq_registry_has_name(model) ?
+		model : find_table_model(class_name);
 }
 
 /* The hash table of models by (orm, class). */
