@@ -87,6 +87,99 @@ CREATE TABLE children () INHERITS (parents);
 INSERT INTO children VALUES ('child');
 SELECT answer('child');
 
+-- keys that are side by side in the index are found where the last ones were, not from its root
+CREATE TABLE side (id int PRIMARY KEY, n int) WITH (autovacuum_enabled = off);
+CREATE INDEX side_n ON side (n);
+INSERT INTO side SELECT i, i FROM generate_series(1, 2000) AS i;
+SELECT asynctasq.register_model('M', 'side');
+-- has(id, n): whether the row with that id, asked for three times, has that n
+CREATE FUNCTION has(id int, n int) RETURNS boolean LANGUAGE sql AS $$
+	SELECT (answer(id::text)::jsonb = answer(id::text)::jsonb) AND
+		answer(id::text)::jsonb = jsonb_build_object('id', id, 'n', n)
+$$;
+SELECT count(*) AS wrong FROM generate_series(1, 2000) AS i WHERE NOT has(i, i);
+SELECT pg_stat_force_next_flush();
+SELECT s.idx_scan, s.idx_tup_read, s.idx_tup_fetch,
+	(io.idx_blks_hit + io.idx_blks_read) / 6000 AS pages_per_key
+FROM pg_stat_user_indexes AS s JOIN pg_statio_user_indexes AS io USING (indexrelid)
+WHERE s.indexrelid = 'side_pkey'::regclass;
+-- .. ahead, back, and far apart
+SELECT count(*) AS wrong FROM (SELECT generate_series(2000, 1, -1) AS i) AS keys WHERE NOT has(i, i);
+SELECT count(*) AS wrong FROM (SELECT generate_series(1, 2000, 7) AS i) AS keys WHERE NOT has(i, i);
+SELECT count(*) AS wrong FROM (SELECT 1 + i * 977 % 2000 AS i FROM generate_series(1, 2000) AS i) AS keys WHERE NOT has(i, i);
+-- .. rows that have gone, come back, or have several versions
+SELECT has(500, 500), has(501, 501);
+UPDATE side SET n = 0 WHERE id = 502;
+SELECT has(502, 0);
+DELETE FROM side WHERE id = 503;
+SELECT answer('503');
+SELECT has(502, 0);
+INSERT INTO side VALUES (503, -1);
+SELECT has(503, -1), has(504, 504), answer('0') AS below, answer('2001') AS above;
+BEGIN;
+SELECT has(505, 505), has(506, 506);
+DO $$ BEGIN
+	FOR i IN 1 .. 2000 LOOP
+		UPDATE side SET n = -i WHERE id = 506;
+	END LOOP;
+END $$;
+SELECT has(505, 505), has(506, -2000), has(507, 507), has(506, -2000);
+SAVEPOINT s;
+UPDATE side SET n = 1 WHERE id = 506;
+SELECT has(506, 1);
+ROLLBACK TO s;
+SELECT has(506, -2000);
+ROLLBACK;
+SELECT has(505, 505), has(506, 506);
+-- .. more versions than a page has room for, but in lists
+CREATE TABLE versions (id int PRIMARY KEY, n int);
+CREATE INDEX versions_n ON versions (n);
+INSERT INTO versions SELECT i, i FROM generate_series(1, 20) AS i;
+SELECT asynctasq.register_model('M', 'versions');
+BEGIN;
+SELECT has(5, 5), has(6, 6);
+DO $$ BEGIN
+	FOR i IN 1 .. 600 LOOP
+		UPDATE versions SET n = -i WHERE id = 6;
+	END LOOP;
+END $$;
+SELECT has(5, 5), has(6, -600), has(7, 7), has(6, -600);
+ROLLBACK;
+SELECT asynctasq.register_model('M', 'side');
+-- .. in an index whose pages are others now
+BEGIN;
+TRUNCATE side;
+INSERT INTO side VALUES (505, 1), (506, 2);
+SELECT has(505, 1), has(506, 2);
+TRUNCATE side;
+SELECT answer('505');
+INSERT INTO side SELECT i, i FROM generate_series(1, 2000) AS i;
+SELECT has(505, 505), has(506, 506);
+ROLLBACK;
+SELECT has(505, 505), has(506, 506);
+VACUUM (FULL) side;
+SELECT has(505, 505), has(506, 506);
+DELETE FROM side WHERE id > 10;
+VACUUM side;
+SELECT answer('506'), has(10, 10);
+INSERT INTO side SELECT i, i FROM generate_series(11, 2000) AS i;
+SELECT count(*) AS wrong FROM generate_series(1, 2000) AS i WHERE NOT has(i, i);
+-- .. which a serializable transaction has searched
+SELECT has(505, 505), has(506, 506);
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT has(507, 507);
+SELECT locktype, mode FROM pg_locks
+WHERE pid = pg_backend_pid() AND relation = 'side_pkey'::regclass AND mode = 'SIReadLock';
+COMMIT;
+
+-- .. with several columns in descending order
+CREATE TABLE several (a int, b text, n int);
+CREATE UNIQUE INDEX ON several (b DESC, a DESC) INCLUDE (n);
+INSERT INTO several SELECT i % 40, i / 40, i FROM generate_series(1, 2000) AS i;
+SELECT asynctasq.register_model('M', 'several', key => '{a,b}');
+SELECT count(*) AS wrong FROM generate_series(1, 2000) AS i
+WHERE answer((i % 40)::text, (i / 40)::text)::jsonb ->> 'n' <> i::text;
+
 RESET search_path;
 SELECT asynctasq.unregister_model('M');
 \set VERBOSITY terse

@@ -11,6 +11,7 @@
  *	- 16 made membership of a role and the right to SET ROLE two things
  *	  (member_can_set_role).
  *	- 16 added onlySummarizing to ExecInsertIndexTuples.
+ *	- 16 gave what names a relation's file another name (rd_locator).
  *	- 16 lets the JSON parser's callbacks return an error; ours never do.
  *	- 17 gave makeJsonLexContextCstringLen a context to fill, and made
  *	  intervals infinite.
@@ -88,6 +89,14 @@
 #else
 #define atq_insert_index_tuples(rri, slot, estate) \
 	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define atq_read_recent_buffer(rel, block, buffer) \
+	ReadRecentBuffer((rel)->rd_locator, MAIN_FORKNUM, (block), (buffer))
+#else
+#define atq_read_recent_buffer(rel, block, buffer) \
+	ReadRecentBuffer((rel)->rd_node, MAIN_FORKNUM, (block), (buffer))
 #endif
 
 #if PG_VERSION_NUM >= 170000

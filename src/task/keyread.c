@@ -6,7 +6,8 @@
  * Most references are to rows of plain tables by their primary key.  For
  * these, starting and ending an executor costs several times what finding the
  * row costs, so the row is read as the executor would read it: from the
- * unique index, under the active snapshot, with the same locks.
+ * unique index, under the active snapshot, with the same locks.  Where the last
+ * keys were near, the index is not searched from its root (leaf.c).
  *
  * That must be just what the user's own SELECT would give.  It is where
  *
@@ -35,6 +36,7 @@
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
@@ -45,6 +47,7 @@
 #include "store/registry.h"
 #include "store/relkey.h"
 #include "task/keyread.h"
+#include "task/leaf.h"
 
 struct AtqKeyReader
 {
@@ -54,6 +57,7 @@ struct AtqKeyReader
 	int			nkeys;
 	int			positions[ATQ_MAX_KEYS];	/* in the index, of each key */
 	ScanKeyData scan_keys[ATQ_MAX_KEYS];	/* in the index's order */
+	AtqLeaf    *leaf;			/* of the index */
 	TupleTableSlot *slot;		/* empty but while a row is read */
 	AtqAllowed	allowed;		/* to read all of it */
 };
@@ -64,6 +68,8 @@ static bool uses_index(AtqKeyReader *reader, Relation rel, Relation index,
 static bool uses_column(AtqKeyReader *reader, Relation rel, Relation index,
 						int position, Form_pg_attribute column);
 static bool may_read_all(AtqKeyReader *reader);
+static bool find_on_leaf(AtqKeyReader *reader, Relation rel, Relation index);
+static bool find_by_scan(AtqKeyReader *reader, Relation rel, Relation index);
 static Datum copy_row(TupleTableSlot *slot);
 
 AtqKeyReader *
@@ -87,6 +93,8 @@ atq_keyread_make(Relation rel, int nkeys, const AttrNumber *columns,
 
 		reader->index = RelationGetRelid(index);
 		found = uses_index(reader, rel, index, columns);
+		if (found)
+			reader->leaf = atq_leaf_make(index, nkeys);
 		index_close(index, AccessShareLock);
 		if (found)
 			break;
@@ -195,30 +203,63 @@ atq_keyread_find(AtqKeyReader *reader, Relation rel, const Datum *keys,
 	bool		held = atq_is_held(&reader->held, reader->index);
 	Relation	index = index_open(reader->index,
 								   held ? NoLock : AccessShareLock);
-	IndexScanDesc scan;
 	volatile bool found = false;
 
 	atq_hold(&reader->held, reader->index);
 	for (int i = 0; i < reader->nkeys; i++)
 		reader->scan_keys[reader->positions[i]].sk_argument = keys[i];
-	scan = atq_index_beginscan(rel, index, GetActiveSnapshot(),
-							   reader->nkeys);
-	index_rescan(scan, reader->scan_keys, reader->nkeys, NULL, 0);
 	PG_TRY();
 	{
-		if (index_getnext_slot(scan, ForwardScanDirection, reader->slot))
-		{
+		found = find_on_leaf(reader, rel, index) ||
+			find_by_scan(reader, rel, index);
+		if (found)
 			*row = copy_row(reader->slot);
-			found = true;
-		}
 	}
 	PG_FINALLY();
 	{
 		ExecClearTuple(reader->slot);
 	}
 	PG_END_TRY();
-	index_endscan(scan);
 	index_close(index, NoLock);
+	return found;
+}
+
+/* What it finds is counted as a scan; if it finds nothing, one has to follow. */
+static bool
+find_on_leaf(AtqKeyReader *reader, Relation rel, Relation index)
+{
+	ItemPointerData tid;
+	IndexFetchTableData *fetch;
+	bool		again = false;
+	bool		found;
+
+	if (!atq_leaf_find(reader->leaf, index, reader->scan_keys, &tid))
+		return false;
+	fetch = table_index_fetch_begin(rel);
+	found = table_index_fetch_tuple(fetch, &tid, GetActiveSnapshot(),
+									reader->slot, &again, NULL);
+	table_index_fetch_end(fetch);
+	if (found)
+	{
+		pgstat_count_index_scan(index);
+		pgstat_count_index_tuples(index, 1);
+		pgstat_count_heap_fetch(index);
+	}
+	return found;
+}
+
+static bool
+find_by_scan(AtqKeyReader *reader, Relation rel, Relation index)
+{
+	IndexScanDesc scan = atq_index_beginscan(rel, index, GetActiveSnapshot(),
+											 reader->nkeys);
+	bool		found;
+
+	index_rescan(scan, reader->scan_keys, reader->nkeys, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, reader->slot);
+	if (found)
+		atq_leaf_note(reader->leaf, scan);
+	index_endscan(scan);
 	return found;
 }
 
