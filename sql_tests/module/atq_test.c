@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -193,6 +194,31 @@ atq_test_fatal(PG_FUNCTION_ARGS)
 {
 	ereport(FATAL,
 			(errmsg("a handler raised FATAL")));
+	PG_RETURN_VOID();
+}
+
+/* Says so in the data directory, and waits until that is removed. */
+static void
+linger(int code, Datum arg)
+{
+	FILE	   *file = fopen("atq_test.lingers", "w");
+
+	if (file == NULL)
+		elog(PANIC, "could not say that the process lingers: %m");
+	fclose(file);
+	while (access("atq_test.lingers", F_OK) == 0)
+		pg_usleep(10000);
+}
+
+PG_FUNCTION_INFO_V1(atq_test_linger);
+
+/* Ends the process, which stays for a while when its transaction is undone. */
+Datum
+atq_test_linger(PG_FUNCTION_ARGS)
+{
+	on_shmem_exit(linger, (Datum) 0);
+	ereport(FATAL,
+			(errmsg("a handler raised FATAL, and lingers")));
 	PG_RETURN_VOID();
 }
 

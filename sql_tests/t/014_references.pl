@@ -165,6 +165,18 @@ is(queries(), '10 queries, 100000 rows', 'are read in ten pieces');
 cmp_ok($used - $rows, '<', $memory_limit, 'within bounded memory');
 note("memory $used, of which rows $rows");
 
+# Keys that are side by side in an index are found on the page of the last one,
+# not from the root, and are counted as scans.
+app($node, 'shop', 'app', q{
+	CREATE TABLE side AS SELECT generate_series(1, 2000) AS id;
+	ALTER TABLE side ADD CONSTRAINT side_pkey PRIMARY KEY (id);
+	SELECT asynctasq.register_model('Side', 'side');
+	SELECT count(asynctasq.fetch(asynctasq.ref('Side', i))) FROM generate_series(1, 2000) AS i;
+	SELECT pg_stat_force_next_flush();});
+query_is($node, 'shop', q{SELECT s.idx_scan, s.idx_tup_read, s.idx_tup_fetch, (io.idx_blks_hit + io.idx_blks_read) / 2000
+	FROM pg_stat_user_indexes AS s JOIN pg_statio_user_indexes AS io USING (indexrelid) WHERE s.indexrelname = 'side_pkey'},
+	'2000|2000|2000|1', '2,000 keys of an index are found on a page each');
+
 # Reading them can be cancelled.
 app($node, 'shop', 'app', q{
 	CREATE FUNCTION slow(id int) RETURNS int LANGUAGE sql AS $$ SELECT id FROM pg_catalog.pg_sleep(0.1) $$;

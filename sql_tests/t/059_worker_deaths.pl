@@ -122,6 +122,52 @@ query_is($node, 'shop', 'SELECT string_agg(n::text, $$ $$) FROM app.effects', '2
 	$node->safe_psql('shop', 'DELETE FROM asynctasq.task');
 }
 
+# A task whose row is free, because its attempt is over, is met by another
+# worker before there is an outcome: it is left to the one who records that.
+app($node, 'shop', 'app', q{
+	CREATE SEQUENCE calls_made;
+	CREATE FUNCTION fail(how text) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM nextval('app.calls_made');
+		PERFORM app.end_worker() WHERE how = 'end';
+		PERFORM test.atq_test_linger() WHERE how = 'linger';
+		RAISE 'no luck';
+	END $$;
+	CREATE FUNCTION ask_later(task jsonb, error jsonb) RETURNS boolean LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN true; END $$;
+	SELECT asynctasq.register_handler('fails', 'fail(text)', max_attempts => 2, retry_delay => '0 s',
+		should_retry => 'ask_later(jsonb, jsonb)'),
+		asynctasq.register_handler('lingers', 'fail(text)', max_attempts => 1)});
+$node->append_conf('postgresql.conf', 'asynctasq.workers_per_lane = 2');
+$node->reload;
+foreach my $case ([ 'fails', 'fail', '2 P0001', 2 ], [ 'fails', 'end', '2 57P01', 2 ], [ 'lingers', 'linger', '1 57P01', 1 ])
+{
+	my ($handler, $how, $outcome, $calls) = @$case;
+	my $session = $node->background_psql('shop');
+	my $lingers = $node->data_dir . '/atq_test.lingers';
+
+	$node->safe_psql('shop', 'TRUNCATE app.effects; DELETE FROM asynctasq.dead_letter; ALTER SEQUENCE app.calls_made RESTART');
+	$session->query_safe('SELECT pg_advisory_lock(42)');
+	app($node, 'shop', 'app', qq{SELECT asynctasq.dispatch('$handler', asynctasq.args('how', '$how'::text))});
+	wait_for($node, 'shop', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}) if $handler eq 'fails';
+	wait_for($node, 'shop', q{SELECT (pg_stat_file('atq_test.lingers', true)).size IS NOT NULL}) if $handler eq 'lingers';
+	app($node, 'shop', 'app', q{
+		SELECT asynctasq.pause_queue('default');
+		SELECT asynctasq.dispatch('work', '{"n": 1, "what": "fine"}')});
+	app($node, 'shop', 'app', q{SELECT asynctasq.resume_queue('default')});
+	# the first in the queue is the one that is free
+	wait_for($node, 'shop', q{SELECT (SELECT count(*) FROM app.effects) + (SELECT count(*) FROM pg_locks
+		WHERE locktype = 'advisory' AND NOT granted) >= } . ($handler eq 'fails' ? 2 : 1));
+	$session->quit;
+	unlink $lingers;
+	settled();
+	query_is($node, 'shop', q{SELECT string_agg(concat_ws(' ', attempt, error ->> 'sqlstate'), ', ') FROM asynctasq.dead_letters},
+		$outcome, "$how: a task that another worker meets while it is settled has each attempt counted");
+	query_is($node, 'shop', 'SELECT last_value FROM app.calls_made', $calls, "$how: and no more");
+}
+$node->append_conf('postgresql.conf', 'asynctasq.workers_per_lane = 1');
+$node->reload;
+
 # Claimed tasks whose places have changed are found again, without a sweep.
 # The first one, under way, holds the table.
 foreach my $command ('VACUUM FULL asynctasq.task_unlogged', 'CLUSTER asynctasq.task_unlogged USING task_unlogged_id')

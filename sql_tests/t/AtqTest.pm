@@ -88,7 +88,7 @@ sub create_test_functions
 	  foreach ('atq_test_segfault()', 'atq_test_kill_self()',
 		'atq_test_kill_at(event text, n int)',
 		'atq_test_loop_uninterruptible(ms int)',
-		'atq_test_swallow_cancel()', 'atq_test_fatal()',
+		'atq_test_swallow_cancel()', 'atq_test_fatal()', 'atq_test_linger()',
 		'atq_test_panic()', 'atq_test_bad_text()',
 		'atq_test_start_launcher()');
 	$sql .= "CREATE FUNCTION test.atq_test_bad_result(zero bool) RETURNS text LANGUAGE c AS '$module';";

@@ -59,6 +59,7 @@ attach_shared(void *memory, LWLock *lock, bool fresh)
 	atq_shared->lock = lock;
 	pg_atomic_init_u64(&atq_shared->last_commit, 0);
 	pg_atomic_init_u32(&atq_shared->waiters, 0);
+	pg_atomic_init_u32(&atq_shared->unsettled, 0);
 	pg_atomic_init_u32(&atq_shared->launcher_procno, PG_UINT32_MAX);
 	ConditionVariableInit(&atq_shared->settled);
 	atq_shared->nslots = atq_max_workers + 1;
@@ -565,11 +566,26 @@ atq_slot_read(int i, AtqSlot *copy)
 	return used;
 }
 
+void
+atq_slot_set_unsettled(AtqSlot *slot, bool unsettled)
+{
+	if (slot->unsettled == unsettled)
+		return;
+	slot->unsettled = unsettled;
+	if (unsettled)
+		pg_atomic_fetch_add_u32(&atq_shared->unsettled, 1);
+	else
+		pg_atomic_fetch_sub_u32(&atq_shared->unsettled, 1);
+}
+
 bool
 atq_slot_want(Oid database, int64 task_id)
 {
 	bool		found = false;
 
+	pg_read_barrier();
+	if (pg_atomic_read_u32(&atq_shared->unsettled) == 0)
+		return false;
 	LWLockAcquire(atq_shared->lock, LW_SHARED);
 	for (int i = 0; i < atq_shared->nslots && !found; i++)
 	{
@@ -608,9 +624,24 @@ atq_slot_settle(AtqSlot *slot, int64 task_id)
 		SpinLockAcquire(&slot->mutex);
 		slot->settling_id = task_id;
 		SpinLockRelease(&slot->mutex);
+		atq_slot_set_unsettled(slot, true);
 	}
 	LWLockRelease(atq_shared->lock);
 	return free;
+}
+
+bool
+atq_slot_settled(AtqSlot *slot)
+{
+	bool		wanted;
+
+	SpinLockAcquire(&slot->mutex);
+	wanted = slot->wanted;
+	slot->wanted = false;
+	slot->settling_id = 0;
+	SpinLockRelease(&slot->mutex);
+	atq_slot_set_unsettled(slot, false);
+	return wanted;
 }
 
 int

@@ -139,6 +139,7 @@ typedef struct AtqSlot
 	TimestampTz stopped_at;		/* when the running task was told to stop, or
 								 * 0; set by signal handlers, without lock */
 	bool		settling;		/* its failure is being recorded */
+	bool		unsettled;		/* see atq_slot_set_unsettled() */
 	bool		wanted;			/* another worker has given its row back */
 	int			line;			/* of the claimed tasks, or -1 */
 	TimestampTz claimed_at;
@@ -158,6 +159,8 @@ typedef struct AtqShared
 	pg_atomic_uint32 waiters;	/* backends in wait() */
 	ConditionVariable settled;	/* broadcast when waiters > 0 */
 	pg_atomic_uint32 launcher_procno;	/* or PG_UINT32_MAX */
+	char		padding[PG_CACHE_LINE_SIZE];	/* what follows changes seldom */
+	pg_atomic_uint32 unsettled; /* number of slots that are */
 	int			nslots;			/* asynctasq.max_workers, and one that only
 								 * scanners use, the last */
 	AtqLane		lanes[ATQ_MAX_LANES];
@@ -243,8 +246,16 @@ extern void atq_launcher_wake(void);
 extern bool atq_slot_read(int slot, AtqSlot *copy);
 
 /*
- * True when a worker runs a task of this database now, or settles it; it
- * announces the task again when it has settled it.
+ * Says, before the row of a task that the slot names can be free, that its
+ * attempt is over and has no outcome yet; and when it has, that this is so no
+ * more.  To be called by the slot's process alone.
+ */
+extern void atq_slot_set_unsettled(AtqSlot *slot, bool unsettled);
+
+/*
+ * True when the row that has been taken is that of a task of this database
+ * that a worker settles; it announces the task again when it has settled it.
+ * Asks no other worker's slot as long as none is unsettled.
  */
 extern bool atq_slot_want(Oid database, int64 task_id);
 
@@ -256,9 +267,12 @@ extern int	atq_slot_holding(Oid database, int64 task_id, AtqSlot *copy);
 
 /*
  * Says that a slot's worker settles a task of its database; false when another
- * one does, or runs it.  Undone by setting settling_id to 0.
+ * one does, or runs it.  It is unsettled then; undone by atq_slot_settled().
  */
 extern bool atq_slot_settle(AtqSlot *slot, int64 task_id);
+
+/* True when another worker has wanted the task meanwhile. */
+extern bool atq_slot_settled(AtqSlot *slot);
 
 /* Whether a slot holds the task; its mutex must be held. */
 extern bool atq_slot_holds(const AtqSlot *slot, int64 task_id);

@@ -119,10 +119,11 @@ add(AtqStat *entries, Oid database, int32 queue_id, Oid role,
 
 		if (OidIsValid(entry->database))
 			continue;
-		entry->database = database;
 		entry->queue_id = queue_id;
 		entry->role = role;
 		strlcpy(entry->name, name, ATQ_NAME_LEN);
+		pg_write_barrier();
+		entry->database = database;
 		return entry;
 	}
 	return NULL;
@@ -206,6 +207,8 @@ atq_stats_read_handler(int i, AtqStat *copy)
 static bool
 read_entry(AtqStat *entry, AtqStat *copy)
 {
+	if (!OidIsValid(entry->database))
+		return false;
 	SpinLockAcquire(&entry->mutex);
 	memcpy(copy, entry, sizeof(AtqStat));
 	SpinLockRelease(&entry->mutex);

@@ -104,6 +104,7 @@ static AtqOrphan settling = {0};	/* off the lane's list, while it has a task */
 static uint32 idle_wait_event = 0;
 
 static bool attach(const AtqWorkerStart *start);
+static void break_off(int code, Datum arg);
 static void detach(int code, Datum arg);
 static void leave_orphan(void);
 static void add_orphan(const AtqOrphan *orphan);
@@ -164,6 +165,7 @@ atq_worker_main(Datum arg)
 	if (!attach(&start))
 		proc_exit(0);
 	connect_to(&start);
+	before_shmem_exit(break_off, (Datum) 0);
 	connected = true;
 	if (OidIsValid(start.role))
 		run_lane();
@@ -208,6 +210,14 @@ attach(const AtqWorkerStart *start)
 	return ours;
 }
 
+/* Before the transaction under way is rolled back. */
+static void
+break_off(int code, Datum arg)
+{
+	if (slot->task_id != 0)
+		atq_slot_set_unsettled(slot, true);
+}
+
 /*
  * However the process ends, short of a crash.  The end of the postmaster is a
  * crash, of which there is evidence.  What it may have been about to announce
@@ -234,6 +244,7 @@ detach(int code, Datum arg)
 	slot->queue_id = 0;
 	slot->release = false;
 	SpinLockRelease(&slot->mutex);
+	atq_slot_set_unsettled(slot, false);
 	slot->lane = -1;
 	slot->generation++;
 	LWLockRelease(atq_shared->lock);

@@ -137,6 +137,7 @@ atq_attempt_keep_only(AtqSlot *slot, int64 task_id)
 	slot->stopped_at = 0;
 	slot->settling = task_id != 0;
 	SpinLockRelease(&slot->mutex);
+	atq_slot_set_unsettled(slot, task_id != 0);
 }
 
 /*
@@ -166,6 +167,7 @@ atq_attempt_settled(AtqSlot *slot, int ntasks)
 	slot->settling = false;
 	slot->tasks_done += ntasks;
 	SpinLockRelease(&slot->mutex);
+	atq_slot_set_unsettled(slot, false);
 	QueryCancelPending = false;
 	if (wanted_id != 0)
 		announce_again(slot, wanted_id);

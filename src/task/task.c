@@ -811,14 +811,7 @@ atq_task_settle_crashed(const AtqRunner *runner, const AtqCrashed *crashed)
 static void
 end_settling(AtqSlot *slot)
 {
-	bool		wanted;
-
-	SpinLockAcquire(&slot->mutex);
-	wanted = slot->wanted;
-	slot->wanted = false;
-	slot->settling_id = 0;
-	SpinLockRelease(&slot->mutex);
-	if (wanted)
+	if (atq_slot_settled(slot))
 		atq_lane_scan(MyDatabaseId);
 }
 
