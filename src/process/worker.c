@@ -821,10 +821,17 @@ abort_transaction(void)
 static void
 finish_transaction(void)
 {
-	do
+	bool		held = false;
+
+	for (;;)
+	{
 		AfterTriggerFireDeferred();
-	while (PreCommit_Portals(false));
-	PortalHashTableDeleteAll();
+		if (!PreCommit_Portals(false))
+			break;
+		held = true;
+	}
+	if (held)
+		PortalHashTableDeleteAll();
 	temp_used = (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE) != 0;
 }
 

@@ -26,6 +26,10 @@ typedef struct AtqCache
 	HTAB	   *watched;		/* OIDs of all models' relations looked up */
 	HTAB	   *models;			/* models.c's, NULL until they are needed */
 	HTAB	   *relations;
+	AtqHandler *last_handler;	/* what was looked up last, as it mostly is
+								 * next: found without its hash table */
+	AtqQueue   *last_queue;
+	AtqModel   *last_model;
 } AtqCache;
 
 extern AtqCache atq_cache;

@@ -432,11 +432,14 @@ atq_registry_handler(const char *name)
 	ScanKeyData key;
 
 	atq_cache_open();
+	if (atq_cache.last_handler != NULL &&
+		strcmp(atq_cache.last_handler->name, name) == 0)
+		return atq_cache.last_handler;
 	if (strlen(name) >= ATQ_NAME_LEN)
 		return NULL;
 	entry = hash_search(atq_cache.handlers, name, HASH_FIND, NULL);
 	if (entry != NULL)
-		return entry->handler;
+		return atq_cache.last_handler = entry->handler;
 	ScanKeyInit(&key, HANDLER_NAME, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(name));
 	atq_cache_scan(ATQ_TABLE_HANDLER, ATQ_TABLE_HANDLER_KEY, 1, &key,
@@ -519,9 +522,11 @@ atq_registry_queue(int32 id)
 	ScanKeyData key;
 
 	atq_cache_open();
+	if (atq_cache.last_queue != NULL && atq_cache.last_queue->id == id)
+		return atq_cache.last_queue;
 	entry = hash_search(atq_cache.queues, &id, HASH_FIND, NULL);
 	if (entry != NULL)
-		return entry->queue;
+		return atq_cache.last_queue = entry->queue;
 	ScanKeyInit(&key, QUEUE_ID, BTEqualStrategyNumber, F_INT4EQ,
 				Int32GetDatum(id));
 	atq_cache_scan(ATQ_TABLE_QUEUE, ATQ_TABLE_QUEUE_KEY, 1, &key, read_queue,
