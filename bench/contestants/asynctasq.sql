@@ -36,7 +36,7 @@ BEGIN
 		WHEN 'noop_group' THEN
 			PERFORM asynctasq.register_handler(job, 'bench.noop(int)', queue => 'jobs',
 				group_size => 60);
-		WHEN 'real_group' THEN
+		WHEN 'real_group', 'real_scattered' THEN
 			PERFORM asynctasq.register_handler(job, 'bench.real(bench.item)', queue => 'jobs',
 				group_size => 60);
 		WHEN 'noop_batch' THEN
@@ -53,7 +53,7 @@ BEGIN
 	IF job LIKE 'real%' THEN
 		PERFORM asynctasq.dispatch(job, asynctasq.args('item', t))
 		FROM generate_series(first, first + count - 1) AS i
-			JOIN bench.item AS t ON t.id = 1 + i % 100000;
+			JOIN bench.item AS t ON t.id = bench.item_of(job, i);
 	ELSE
 		PERFORM asynctasq.dispatch(job, asynctasq.args('item', 1 + i % 100000))
 		FROM generate_series(first, first + count - 1) AS i;

@@ -4,7 +4,8 @@
 --   fill(job, first, count)  puts jobs first .. first + count - 1 into its queue
 --   work(job, worker)        runs the jobs of the queue until there is none
 --   left_over()              the number of jobs in the queue
--- Job number i is about the item whose id is 1 + i % 100000.
+-- Job number i is about the item of item_of(job, i): of one behind the other, or,
+-- where the job is "real_scattered", of one far from the other.
 
 CREATE SCHEMA bench;
 CREATE TABLE bench.item (
@@ -13,6 +14,8 @@ CREATE TABLE bench.item (
 	price int NOT NULL);
 INSERT INTO bench.item
 	SELECT i, 'item ' || i, i % 1000 FROM generate_series(1, 100000) AS i;
+CREATE FUNCTION bench.item_of(job text, i int) RETURNS int IMMUTABLE LANGUAGE sql
+	RETURN 1 + CASE WHEN job LIKE '%\_scattered' THEN (i * 7919::bigint % 100000)::int ELSE i % 100000 END;
 CREATE TABLE bench.effect (item int, name text);
 CREATE TABLE bench.latency (sent timestamptz, started timestamptz);
 

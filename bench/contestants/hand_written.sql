@@ -11,11 +11,12 @@ CREATE FUNCTION bench.left_over() RETURNS bigint LANGUAGE sql
 
 CREATE PROCEDURE bench.fill(job text, first int, count int) LANGUAGE sql AS $$
 	INSERT INTO bench.job (item)
-		SELECT 1 + i % 100000 FROM generate_series(first, first + count - 1) AS i;
+		SELECT bench.item_of(job, i) FROM generate_series(first, first + count - 1) AS i;
 $$;
 
 CREATE PROCEDURE bench.work(job text, worker int) LANGUAGE plpgsql AS $$
 DECLARE
+	kind text := replace(job, '_scattered', '');
 	item_id int;
 	item bench.item;
 	found_some boolean;
@@ -30,10 +31,10 @@ BEGIN
 			RETURNING j.item
 		LOOP
 			found_some := true;
-			IF job = 'real' THEN
+			IF kind = 'real' THEN
 				SELECT * INTO item FROM bench.item AS t WHERE t.id = item_id;
 				PERFORM bench.real(item);
-			ELSIF job = 'real_inline' THEN
+			ELSIF kind = 'real_inline' THEN
 				SELECT * INTO item FROM bench.item AS t WHERE t.id = item_id;
 				INSERT INTO bench.effect VALUES (item.id, item.name);
 			ELSE

@@ -20,6 +20,11 @@ BEGIN
 			SELECT * INTO item FROM bench.item AS t WHERE t.id = 1 + i % 100000;
 			PERFORM bench.real(item);
 		END LOOP;
+	ELSIF job = 'real_scattered' THEN
+		FOR i IN 1 .. n LOOP
+			SELECT * INTO item FROM bench.item AS t WHERE t.id = 1 + (i * 7919::bigint % 100000)::int;
+			PERFORM bench.real(item);
+		END LOOP;
 	ELSIF job = 'real_inline' THEN
 		FOR i IN 1 .. n LOOP
 			SELECT * INTO item FROM bench.item AS t WHERE t.id = 1 + i % 100000;

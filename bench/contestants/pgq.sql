@@ -19,7 +19,7 @@ DECLARE
 BEGIN
 	FOR start IN first .. first + count - 1 BY 1000 LOOP
 		queue := 'jobs' || 1 + start / 1000 % workers;
-		PERFORM pgq.insert_event(queue, job, (1 + i % 100000)::text)
+		PERFORM pgq.insert_event(queue, job, bench.item_of(job, i)::text)
 		FROM generate_series(start, least(start + 1000, first + count) - 1) AS i;
 		COMMIT;
 		PERFORM pgq.ticker(queue);
@@ -31,6 +31,7 @@ CREATE PROCEDURE bench.work(job text, worker int) LANGUAGE plpgsql AS $$
 DECLARE
 	queue text := 'jobs' || worker;
 	batch bigint;
+	kind text := replace(job, '_scattered', '');
 	item_id int;
 	item bench.item;
 BEGIN
@@ -38,10 +39,10 @@ BEGIN
 		batch := pgq.next_batch(queue, 'worker');
 		EXIT WHEN batch IS NULL;
 		FOR item_id IN SELECT ev_data::int FROM pgq.get_batch_events(batch) LOOP
-			IF job = 'real' THEN
+			IF kind = 'real' THEN
 				SELECT * INTO item FROM bench.item AS t WHERE t.id = item_id;
 				PERFORM bench.real(item);
-			ELSIF job = 'real_inline' THEN
+			ELSIF kind = 'real_inline' THEN
 				SELECT * INTO item FROM bench.item AS t WHERE t.id = item_id;
 				INSERT INTO bench.effect VALUES (item.id, item.name);
 			ELSE
