@@ -68,9 +68,13 @@ atq_leaf_find(AtqLeaf *leaf, Relation index, const ScanKeyData *keys,
 {
 	bool		found;
 
-	if (!BufferIsValid(leaf->buffer) || IsolationIsSerializable() ||
-		!atq_read_recent_buffer(index, leaf->block, leaf->buffer))
+	if (!BufferIsValid(leaf->buffer) || IsolationIsSerializable())
 		return false;
+	if (!atq_read_recent_buffer(index, leaf->block, leaf->buffer))
+	{
+		leaf->buffer = InvalidBuffer;
+		return false;
+	}
 	pgstat_count_buffer_read(index);
 	pgstat_count_buffer_hit(index);
 	for (int i = 0; i < leaf->key->keysz; i++)
@@ -129,12 +133,14 @@ atq_leaf_note(AtqLeaf *leaf, IndexScanDesc scan)
 {
 	BlockNumber block = ((BTScanOpaque) scan->opaque)->currPos.currPage;
 
-	if (block == leaf->block)
+	if (block != leaf->block)
+	{
+		leaf->block = block;
+		leaf->buffer = InvalidBuffer;
+	}
+	else if (!BufferIsValid(leaf->buffer))
 	{
 		leaf->buffer = ReadBuffer(scan->indexRelation, block);
 		ReleaseBuffer(leaf->buffer);
-		return;
 	}
-	leaf->block = block;
-	leaf->buffer = InvalidBuffer;
 }
