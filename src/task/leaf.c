@@ -55,6 +55,8 @@ atq_leaf_make(Relation index, int nkeys)
 	leaf->buffer = InvalidBuffer;
 	leaf->offset = InvalidOffsetNumber;
 	leaf->key = _bt_mkscankey(index, NULL);
+	_bt_metaversion(index, &leaf->key->heapkeyspace,
+					&leaf->key->allequalimage);
 	leaf->key->anynullkeys = false;
 	leaf->key->keysz = nkeys;
 	for (int i = 0; i < nkeys; i++)
