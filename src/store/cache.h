@@ -29,7 +29,7 @@ typedef struct AtqCache
 	AtqHandler *last_handler;	/* what was looked up last, as it mostly is
 								 * next: found without its hash table */
 	AtqQueue   *last_queue;
-	AtqModel   *last_model;
+	struct ModelEntry *last_model;	/* of models.c's */
 } AtqCache;
 
 extern AtqCache atq_cache;

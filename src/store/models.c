@@ -26,7 +26,6 @@
 #include "base/lane.h"
 #include "store/cache.h"
 #include "store/trust.h"
-#include "wire/text.h"
 
 /* Columns of the table, as the install script orders them. */
 enum
@@ -72,24 +71,21 @@ atq_registry_model(const char *orm, AtqSpan class_name)
 {
 	ModelKey	key = {orm, class_name};
 	ModelEntry *entry;
-	AtqModel   *model;
+	AtqModel   *model = NULL;
 	ScanKeyData keys[2];
 	char	   *name;
 
 	atq_cache_open();
 	if (atq_cache.models == NULL)
 		make_models();
-	model = atq_cache.last_model;
-	if (model != NULL && strcmp(model->orm, orm) == 0 &&
-		atq_text_is(class_name, model->class_name))
-		return by_class(orm, class_name, model);
-	entry = hash_search(atq_cache.models, &key, HASH_FIND, NULL);
+	entry = atq_cache.last_model;
+	if (entry == NULL || match_model(&entry->key, &key, sizeof(key)) != 0)
+		entry = hash_search(atq_cache.models, &key, HASH_FIND, NULL);
 	if (entry != NULL)
 	{
-		atq_cache.last_model = entry->model;
+		atq_cache.last_model = entry;
 		return by_class(orm, class_name, entry->model);
 	}
-	model = NULL;
 	if (class_name.len >= ATQ_NAME_LEN ||
 		memchr(class_name.data, '\0', class_name.len) != NULL)
 		return NULL;
