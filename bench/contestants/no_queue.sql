@@ -22,7 +22,7 @@ BEGIN
 		END LOOP;
 	ELSIF job = 'real_scattered' THEN
 		FOR i IN 1 .. n LOOP
-			SELECT * INTO item FROM bench.item AS t WHERE t.id = 1 + (i * 7919::bigint % 100000)::int;
+			SELECT * INTO item FROM bench.item AS t WHERE t.id = bench.item_of('real_scattered', i);
 			PERFORM bench.real(item);
 		END LOOP;
 	ELSIF job = 'real_inline' THEN
